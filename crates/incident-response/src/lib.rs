@@ -1,0 +1,1 @@
+//! An embeddable autonomous incident response library.

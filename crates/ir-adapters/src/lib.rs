@@ -1,0 +1,1 @@
+//! The outside world: journals, sources and executors, one feature each.

@@ -1,0 +1,1 @@
+//! The contract of incident-response: nouns, traits, safety kernel and journal form.

@@ -1,0 +1,1 @@
+//! Finds what is wrong and why: detectors, correlation and causal ranking.

@@ -1,0 +1,1 @@
+//! Decides what to do: classification, playbooks, policy, outcome and lessons.
