@@ -1,0 +1,502 @@
+//! One variant a fact: everything the journal can hold.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::TailRepair;
+use crate::anomaly::Anomaly;
+use crate::decision::{ApprovalAnswer, ApprovalRequest, AutonomyTier, Decision, Person};
+use crate::entity::EntityId;
+use crate::error::Failure;
+use crate::execution::{
+    Direction, EffectKey, Execution, Precondition, Preview, Probed, RecoveryClass, Reversibility, RiskClass,
+};
+use crate::hypothesis::Hypothesis;
+use crate::id::{AnomalyId, ApprovalId, Digest, HypothesisId, IncidentId, PartName, PlanId, StepId, StepRef};
+use crate::incident::{Classification, Grouping, IncidentState};
+use crate::kernel::{Limits, StepState};
+use crate::lesson::Lesson;
+use crate::outcome::{Outcome, Verified};
+use crate::plan::{Call, PlanDraft, Planned};
+use crate::signal::{Change, PollRecord};
+use crate::time::{Moment, Timestamp};
+
+/// One entry of the log.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Record {
+    /// The version of this form.
+    pub v: u32,
+    /// Its number, from 1, without gaps.
+    #[serde(with = "crate::wire::int53")]
+    #[schemars(with = "u64")]
+    pub seq: u64,
+    /// How many records of the same append still follow.
+    pub left: u32,
+    /// The hash of the record before, zeros for the first.
+    pub prev: Digest,
+    /// When it was written. The order is `seq`, never this.
+    pub at: Moment,
+    /// What happened.
+    pub body: Body,
+}
+
+impl Record {
+    /// The version of the form written by this release.
+    pub const VERSION: u32 = 1;
+}
+
+/// Where the content comes from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Body {
+    /// It came from outside. Replay takes it as given.
+    Event(Event),
+    /// It follows from what stands before. Replay must come to the same.
+    Fact(Fact),
+    /// The gate did it. Replay must come to the same.
+    Gate(GateFact),
+    /// The content is in a blob of this digest.
+    Spilled {
+        /// SHA-256 of the canonical body.
+        digest: Digest,
+    },
+}
+
+/// Numbers a command of the machine, so that its answer finds back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(transparent)]
+pub struct CommandId(
+    #[serde(with = "crate::wire::int53")]
+    #[schemars(with = "u64")]
+    pub u64,
+);
+
+/// A part that was plugged in.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PartRecord {
+    /// `source`, `detector`, `planner` ...
+    pub role: String,
+    /// Its name.
+    pub name: PartName,
+}
+
+/// The engine started.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Started {
+    /// The library's version.
+    pub version: String,
+    /// The lease's epoch.
+    #[serde(with = "crate::wire::int53")]
+    #[schemars(with = "u64")]
+    pub epoch: u64,
+    /// The digest of everything that decides: policy, topology, catalogue, engine settings. Replay needs the same.
+    pub config: Digest,
+    /// The policy's digest.
+    pub policy: Digest,
+    /// The limits in force.
+    pub limits: Limits,
+    /// Everything that was plugged in.
+    pub parts: Vec<PartRecord>,
+}
+
+/// One round of looking at the sources.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Observed {
+    /// What each source brought, in numbers.
+    pub polls: Vec<PollRecord>,
+    /// What the detectors found in it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub anomalies: Vec<Anomaly>,
+    /// The changes in it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub changes: Vec<Change>,
+    /// Sources and detectors that failed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub failures: Vec<Failure>,
+}
+
+/// What came from outside.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum Event {
+    /// The engine started.
+    Started(Started),
+    /// The journal had an incomplete end, which was cut.
+    TailRepaired(TailRepair),
+    /// The sources were looked at.
+    Observed(Observed),
+    /// A command was answered.
+    Reported {
+        /// Which.
+        command: CommandId,
+        /// The answer.
+        report: Report,
+    },
+    /// An attempt came to its end.
+    Executed(Execution),
+    /// A person answered a request.
+    Answered(ApprovalAnswer),
+    /// A person overrode the library: the incident is theirs now.
+    Overridden {
+        /// Which incident.
+        incident: IncidentId,
+        /// Who.
+        by: Person,
+        /// Why.
+        reason: String,
+        /// Whether what was done is to be taken back.
+        undo: bool,
+    },
+    /// A timer of the machine ran out.
+    TimerFired {
+        /// Which.
+        timer: String,
+    },
+    /// The engine was asked to stop in good order.
+    Stopping,
+}
+
+/// The answer of a command.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "type", content = "of", rename_all = "snake_case")]
+pub enum Report {
+    /// Where anomalies belong.
+    Correlated(Vec<Grouping>),
+    /// What may have caused an incident.
+    Diagnosed(Hypothesis),
+    /// What an incident is.
+    Classified(Classification),
+    /// What could be done.
+    Planned(Planned),
+    /// What a step would change.
+    Previewed {
+        /// The executor's answer.
+        preview: Preview,
+        /// When it was read.
+        read: Moment,
+    },
+    /// A request was delivered.
+    Delivered,
+    /// What became of an attempt.
+    Probed(Probed),
+    /// Whether a step helped.
+    Verified(Verified),
+    /// A lesson was kept.
+    Kept,
+    /// The command failed.
+    Failed(Failure),
+}
+
+/// What the kernel must know of a step, taken from catalogue and topology when the plan was accepted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct StepTerms {
+    /// The step.
+    pub step: StepId,
+    /// What can be known of a lost attempt.
+    pub recovery: RecoveryClass,
+    /// What can be known of a lost attempt to undo it.
+    pub undo_recovery: RecoveryClass,
+    /// Whether it can be taken back.
+    pub reversibility: Reversibility,
+    /// How risky it is.
+    pub risk: RiskClass,
+    /// Whether it changes its target.
+    pub changes_target: bool,
+    /// Where the target runs.
+    pub environment: String,
+    /// The target's group, if it is one of several.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<String>,
+    /// How many are in the group.
+    pub group_size: u32,
+    /// Whether nothing touches the target without a person.
+    pub protected: bool,
+}
+
+/// Who is taken for the cause of an incident, as far as the limits on groups need it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Suspect {
+    /// Who.
+    pub entity: EntityId,
+    /// Where it runs.
+    pub environment: String,
+    /// Its group.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<String>,
+}
+
+/// What follows from events.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum Fact {
+    /// Anomalies opened an incident.
+    IncidentOpened {
+        /// Its name.
+        incident: IncidentId,
+        /// Which anomalies.
+        anomalies: Vec<AnomalyId>,
+        /// The earliest onset.
+        onset: Timestamp,
+        /// Why they belong together.
+        because: Vec<String>,
+    },
+    /// Anomalies joined an incident.
+    IncidentGrew {
+        /// Which incident.
+        incident: IncidentId,
+        /// Which anomalies.
+        anomalies: Vec<AnomalyId>,
+        /// Why.
+        because: Vec<String>,
+    },
+    /// An incident's state changed.
+    IncidentMoved {
+        /// Which.
+        incident: IncidentId,
+        /// To where.
+        to: IncidentState,
+        /// Why.
+        because: String,
+    },
+    /// It is settled what is thought to be the cause, for now.
+    HypothesisFormed {
+        /// Which incident.
+        incident: IncidentId,
+        /// Which hypothesis.
+        hypothesis: HypothesisId,
+        /// Who leads; `None` when the diagnoser abstains.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        suspect: Option<Suspect>,
+    },
+    /// A plan passed all checks.
+    PlanAccepted {
+        /// The plan.
+        plan: PlanDraft,
+        /// Its digest: what approvals are given for.
+        digest: Digest,
+        /// What the kernel must know of each step, in the order of the steps.
+        terms: Vec<StepTerms>,
+    },
+    /// A plan did not pass the checks.
+    PlanRejected {
+        /// Which.
+        plan: PlanId,
+        /// All problems.
+        problems: Vec<String>,
+    },
+    /// A step's target was looked at before deciding.
+    StepPreviewed {
+        /// Which step.
+        step: StepRef,
+        /// What the executor said.
+        preview: Preview,
+    },
+    /// A step was decided.
+    Decided(Decision),
+    /// People are asked.
+    ApprovalOpened(ApprovalRequest),
+    /// An answer counted.
+    ApprovalCounted(Approved),
+    /// An answer did not count.
+    AnswerRejected {
+        /// Which request.
+        request: ApprovalId,
+        /// Why.
+        because: String,
+    },
+    /// A step's state changed.
+    StepMoved {
+        /// Which step.
+        step: StepRef,
+        /// From where.
+        from: StepState,
+        /// To where.
+        to: StepState,
+        /// Why.
+        because: String,
+    },
+    /// A probe settled that an attempt had no effect, so that it may be sent again.
+    AttemptCleared {
+        /// Which step.
+        step: StepRef,
+        /// Why.
+        because: String,
+    },
+    /// Nobody knows what an attempt did; its class settles it.
+    AttemptUnknown {
+        /// Which step.
+        step: StepRef,
+        /// Why.
+        because: String,
+    },
+    /// A plan ended.
+    OutcomeReached(Outcome),
+    /// A lesson was drawn.
+    LessonDrawn(Lesson),
+    /// Something did not go as it should; the library goes on with less.
+    Degraded {
+        /// What.
+        what: String,
+        /// Why.
+        because: String,
+    },
+}
+
+/// An approval that counts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Approved {
+    /// The step.
+    pub step: StepRef,
+    /// The plan, exactly.
+    pub plan_digest: Digest,
+    /// Who.
+    pub by: Person,
+    /// Why.
+    pub reason: String,
+}
+
+/// An intention: durable before its effect.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Intent {
+    /// The step.
+    pub step: StepRef,
+    /// Do or undo.
+    pub direction: Direction,
+    /// Which attempt, from 1.
+    pub attempt: u32,
+    /// The fencing token: higher than every token before.
+    #[serde(with = "crate::wire::int53")]
+    #[schemars(with = "u64")]
+    pub token: u64,
+    /// The idempotency key: the same for every attempt of this step and direction.
+    pub key: EffectKey,
+    /// What is done.
+    pub call: Call,
+    /// After this no byte goes out. On the monotonic clock of the record's boot.
+    #[serde(with = "crate::wire::int53")]
+    #[schemars(with = "u64")]
+    pub deadline_mono_ns: u64,
+    /// How it would be taken back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inverse: Option<Call>,
+    /// The target's state it relies on, and when that was read.
+    pub precondition: Precondition,
+    /// The tier under which it is done.
+    pub tier: AutonomyTier,
+    /// The people whose approval it spends.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub spends: Vec<String>,
+    /// The lease's epoch.
+    #[serde(with = "crate::wire::int53")]
+    #[schemars(with = "u64")]
+    pub epoch: u64,
+    /// The halt epoch it was authorized in.
+    #[serde(with = "crate::wire::int53")]
+    #[schemars(with = "u64")]
+    pub halt_epoch: u64,
+}
+
+/// Why the gate said no.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Refusal {
+    /// The rule of the kernel, as one word: `halted`, `locked`, `budget_target` ...
+    pub rule: String,
+    /// In words.
+    pub because: String,
+}
+
+/// A raised fence.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Fenced {
+    /// The step whose attempt is to be settled.
+    pub step: StepRef,
+    /// Tokens below this one must be refused from now on.
+    #[serde(with = "crate::wire::int53")]
+    #[schemars(with = "u64")]
+    pub token: u64,
+}
+
+/// A halt.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Halted {
+    /// Rises with every halt and resume.
+    #[serde(with = "crate::wire::int53")]
+    #[schemars(with = "u64")]
+    pub epoch: u64,
+    /// Who, or which way: `api`, `file` ...
+    pub by: String,
+    /// Why.
+    pub reason: String,
+}
+
+/// What the gate did.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum GateFact {
+    /// It took the right to write.
+    Claimed {
+        /// Who.
+        holder: PartName,
+        /// The lease's epoch.
+        #[serde(with = "crate::wire::int53")]
+        #[schemars(with = "u64")]
+        epoch: u64,
+    },
+    /// It made an intention durable and minted a permit.
+    Intent(Intent),
+    /// It said no.
+    Refused {
+        /// Which step.
+        step: StepRef,
+        /// Do or undo.
+        direction: Direction,
+        /// The target's state as it was read.
+        precondition: Precondition,
+        /// Why not: every reason.
+        refusals: Vec<Refusal>,
+    },
+    /// It minted a fence.
+    Fenced(Fenced),
+    /// Nothing acts any more.
+    Halted(Halted),
+    /// Acting is possible again.
+    Resumed {
+        /// Rises with every halt and resume.
+        #[serde(with = "crate::wire::int53")]
+        #[schemars(with = "u64")]
+        epoch: u64,
+        /// Who.
+        by: Vec<Person>,
+        /// Why.
+        reason: String,
+    },
+}
+
+impl From<Event> for Body {
+    fn from(event: Event) -> Self {
+        Self::Event(event)
+    }
+}
+
+impl From<Fact> for Body {
+    fn from(fact: Fact) -> Self {
+        Self::Fact(fact)
+    }
+}
+
+impl From<GateFact> for Body {
+    fn from(fact: GateFact) -> Self {
+        Self::Gate(fact)
+    }
+}

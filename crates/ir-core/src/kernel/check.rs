@@ -1,0 +1,238 @@
+//! Whether a step may be sent now. Pure, and complete: every reason against it is given.
+
+use super::limits;
+use super::state::{OpenAttempt, PlanEntry, State, StepEntry};
+use super::step::StepState;
+use crate::decision::{AutonomyTier, Verdict};
+use crate::execution::{Direction, EffectKey, Precondition, RecoveryClass, Reversibility};
+use crate::id::StepRef;
+use crate::journal::{Intent, Refusal};
+use crate::time::Moment;
+
+/// What the gate is asked to authorize.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AuthorizeRequest {
+    /// The step.
+    pub step: StepRef,
+    /// Do or undo.
+    pub direction: Direction,
+    /// The target's state, read right before.
+    pub precondition: Precondition,
+}
+
+#[derive(Default)]
+struct Refusals(Vec<Refusal>);
+
+impl Refusals {
+    fn add(&mut self, rule: &str, because: impl Into<String>) {
+        self.0.push(Refusal { rule: rule.to_owned(), because: because.into() });
+    }
+
+    fn unless(&mut self, holds: bool, rule: &str, because: impl FnOnce() -> String) {
+        if !holds {
+            self.add(rule, because());
+        }
+    }
+}
+
+/// The intention, if nothing speaks against it.
+///
+/// # Errors
+///
+/// Every reason against it, never an empty list.
+pub fn check(state: &State, request: &AuthorizeRequest, now: &Moment) -> Result<Intent, Vec<Refusal>> {
+    let mut refusals = Refusals::default();
+    if let Some(halted) = state.halted() {
+        refusals.add("halted", format!("halted by {}: {}", halted.by, halted.reason));
+    }
+    let Some((plan, step)) =
+        state.plan(&request.step.plan).and_then(|plan| Some((plan, plan.steps.get(&request.step.step)?)))
+    else {
+        refusals.add("unknown_step", format!("no step is named `{}`", request.step));
+        return Err(refusals.0);
+    };
+    let intent = match request.direction {
+        Direction::Do => check_do(state, plan, step, request, now, &mut refusals),
+        Direction::Undo => check_undo(state, plan, step, request, now, &mut refusals),
+    };
+    match intent {
+        Some(intent) if refusals.0.is_empty() => Ok(intent),
+        _ => {
+            if refusals.0.is_empty() {
+                refusals.add("state", "the step is in no state to be sent");
+            }
+            Err(refusals.0)
+        }
+    }
+}
+
+fn check_do(
+    state: &State,
+    plan: &PlanEntry,
+    step: &StepEntry,
+    request: &AuthorizeRequest,
+    now: &Moment,
+    refusals: &mut Refusals,
+) -> Option<Intent> {
+    let again = match step.state {
+        StepState::Ready => false,
+        StepState::Intent if may_repeat(step.terms.recovery, step.open.as_ref()) => true,
+        other => {
+            refusals.add("state", format!("the step is {other}"));
+            return None;
+        }
+    };
+    for before in &step.after {
+        let done = plan.steps.get(before).is_some_and(|entry| entry.state == StepState::Done);
+        refusals.unless(done, "order", || format!("step `{before}` is not done"));
+    }
+    let tier = check_decision(plan, step, now, again, refusals);
+    if !again {
+        refusals.0.extend(limits::check(state, &request.step.plan, step, now));
+        // A repeated send relies on the state from before its first attempt, so only the first one compares it.
+        refusals.unless(step.expected == Some(request.precondition.state), "precondition_changed", || {
+            format!("`{}` is no longer as it was when this was decided", step.call.target)
+        });
+        let fits = !matches!(step.terms.reversibility, Reversibility::Undo { .. }) || step.undo.is_some();
+        refusals.unless(fits, "no_undo", || "the executor did not say how to take it back".to_owned());
+    }
+    let max_age = state.limits().precondition_age_ms.saturating_mul(1_000_000);
+    let fresh = now.mono_since(&request.precondition.read).is_some_and(|age| age <= max_age);
+    refusals.unless(fresh, "precondition_age", || "the precondition was not read just before".to_owned());
+    let attempt = step.do_attempts + 1;
+    refusals
+        .unless(attempt <= state.limits().attempts, "attempts", || format!("it was sent {} times", step.do_attempts));
+
+    let spends = if again { Vec::new() } else { step.approvers(&plan.digest, now).map(|p| p.name.clone()).collect() };
+    Some(Intent {
+        step: request.step.clone(),
+        direction: Direction::Do,
+        attempt,
+        token: state.next_token(),
+        key: EffectKey::of(plan.digest, &request.step, Direction::Do),
+        call: step.call.clone(),
+        deadline_mono_ns: deadline(now, step),
+        inverse: if again { step.inverse.clone() } else { step.undo.clone() },
+        precondition: request.precondition.clone(),
+        tier: tier?,
+        spends,
+        epoch: state.epoch(),
+        halt_epoch: state.halt_epoch(),
+    })
+}
+
+/// The tier under which the step may be sent, if the latest decision allows it.
+fn check_decision(
+    plan: &PlanEntry,
+    step: &StepEntry,
+    now: &Moment,
+    again: bool,
+    refusals: &mut Refusals,
+) -> Option<AutonomyTier> {
+    let Some((decision, decided)) = &step.decision else {
+        refusals.add("undecided", "nothing was decided about it");
+        return None;
+    };
+    refusals.unless(decision.plan_digest == plan.digest, "plan_changed", || "another plan was decided".to_owned());
+    let cap = plan.provenance.cap();
+    refusals.unless(decision.tier <= cap, "tier_cap", || {
+        format!("tier {} is above {cap}, the most that a plan by {} may have", decision.tier, plan.provenance)
+    });
+    let people: Vec<_> = step.approvers(&plan.digest, now).collect();
+    match &decision.verdict {
+        Verdict::Allow => {
+            refusals.unless(decision.tier >= AutonomyTier::Veto, "tier", || {
+                format!("tier {} does not act without approval", decision.tier)
+            });
+            if decision.tier == AutonomyTier::Veto && !again {
+                let window = decision.veto_ms.unwrap_or(u64::MAX).saturating_mul(1_000_000);
+                let over = now.mono_since(decided).is_some_and(|age| age >= window);
+                refusals.unless(over, "veto_window", || "people may still object".to_owned());
+            }
+        }
+        Verdict::RequireApproval { quorum } => {
+            refusals.unless(decision.tier >= AutonomyTier::Approve, "tier", || {
+                format!("tier {} does not act at all", decision.tier)
+            });
+            refusals.unless(again || !step.spent, "approval_spent", || "its approval was used before".to_owned());
+            // What was approved and sent once may be settled by sending the same key again.
+            let met = again && step.spent || quorum.is_met_by(people.iter().copied());
+            refusals.unless(met, "not_approved", || format!("approval by {quorum} is missing"));
+        }
+        verdict @ (Verdict::Deny | Verdict::Observe | Verdict::Recommend) => {
+            refusals.add("denied", format!("the decision is: {verdict}"));
+        }
+    }
+    if !again {
+        check_people(step, &people, refusals);
+    }
+    Some(decision.tier)
+}
+
+/// Protected targets need a person, always. Irreversible actions need two.
+fn check_people(step: &StepEntry, people: &[&crate::decision::Person], refusals: &mut Refusals) {
+    let distinct: std::collections::BTreeSet<&str> = people.iter().map(|p| p.name.as_str()).collect();
+    let protected = step.terms.protected && step.terms.changes_target;
+    refusals.unless(!protected || !distinct.is_empty(), "protected", || {
+        format!("`{}` is protected: a person must approve", step.call.target)
+    });
+    let irreversible = step.terms.reversibility == Reversibility::Irreversible && step.terms.changes_target;
+    refusals.unless(!irreversible || distinct.len() >= 2, "irreversible", || {
+        "it cannot be taken back: two people must approve".to_owned()
+    });
+}
+
+fn check_undo(
+    state: &State,
+    plan: &PlanEntry,
+    step: &StepEntry,
+    request: &AuthorizeRequest,
+    now: &Moment,
+    refusals: &mut Refusals,
+) -> Option<Intent> {
+    if step.state != StepState::Compensating {
+        refusals.add("state", format!("the step is {}", step.state));
+        return None;
+    }
+    let undo_open = step.open.as_ref().filter(|open| open.intent.direction == Direction::Undo);
+    let repeat = undo_open.is_none() || may_repeat(step.terms.undo_recovery, undo_open);
+    refusals.unless(repeat, "state", || "an attempt to take it back is not settled yet".to_owned());
+    let Some(inverse) = step.inverse.clone() else {
+        refusals.add("no_undo", "there is no way to take it back");
+        return None;
+    };
+    let ours = state.lock_of(&step.call.target) == Some(&request.step.plan);
+    refusals.unless(ours, "locked", || format!("`{}` is not locked by this plan", step.call.target));
+    let attempt = step.undo_attempts + 1;
+    refusals
+        .unless(attempt <= state.limits().attempts, "attempts", || format!("it was sent {} times", step.undo_attempts));
+    let tier = step.decision.as_ref().map_or(AutonomyTier::Observe, |(decision, _)| decision.tier);
+    Some(Intent {
+        step: request.step.clone(),
+        direction: Direction::Undo,
+        attempt,
+        token: state.next_token(),
+        key: EffectKey::of(plan.digest, &request.step, Direction::Undo),
+        call: inverse,
+        deadline_mono_ns: deadline(now, step),
+        inverse: None,
+        precondition: request.precondition.clone(),
+        tier,
+        spends: Vec::new(),
+        epoch: state.epoch(),
+        halt_epoch: state.halt_epoch(),
+    })
+}
+
+/// Whether an open attempt may be followed by another: a keyed one always, others once a probe cleared them, a blind one never.
+fn may_repeat(recovery: RecoveryClass, open: Option<&OpenAttempt>) -> bool {
+    match recovery {
+        RecoveryClass::Keyed => open.is_some(),
+        RecoveryClass::FenceProbe | RecoveryClass::Probe { .. } => open.is_some_and(|open| open.cleared),
+        RecoveryClass::Blind => false,
+    }
+}
+
+fn deadline(now: &Moment, step: &StepEntry) -> u64 {
+    now.mono_ns.saturating_add(step.timeout_ms.saturating_mul(1_000_000))
+}

@@ -1,0 +1,330 @@
+//! The gate: the journal's only writer, and the only mint of permits.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::check::{AuthorizeRequest, check};
+use super::halt::{HaltHandle, HaltRequest, Switch};
+use super::permit::{Fence, Permit, PermitWatch, Receipt};
+use super::state::State;
+use crate::ctx::Ctx;
+use crate::decision::Person;
+use crate::error::{Error, ErrorKind, Failure, Result};
+use crate::id::{PartName, StepRef};
+use crate::journal::{
+    AuditSink, Batch, Body, Chain, Event, Fenced, GateFact, Halted, Holder, Journal, ReadFrom, Record, Resolved,
+};
+use crate::time::{Clock, Moment};
+
+const PAGE: usize = 512;
+
+/// A sink that must have an intention before a permit exists.
+#[derive(Debug, Clone)]
+pub struct RequiredSink(pub Arc<dyn AuditSink>);
+
+/// What a gate is made of.
+#[derive(Debug)]
+pub struct GateConfig {
+    /// Its name: the holder of the lease.
+    pub name: PartName,
+    /// The one log.
+    pub journal: Arc<dyn Journal>,
+    /// Sinks that must have an intention before a permit exists.
+    pub required_sinks: Vec<RequiredSink>,
+    /// The clock.
+    pub clock: Arc<dyn Clock>,
+    /// How long the lease lasts without renewal. Milliseconds.
+    pub lease_ttl_ms: u64,
+}
+
+/// The journal's only writer. One gate, one loop: nothing is written between its check and its append.
+#[derive(Debug)]
+pub struct Gate {
+    config: GateConfig,
+    switch: Arc<Switch>,
+    state: State,
+    chain: Chain,
+    epoch: u64,
+}
+
+/// The answer to [`Gate::authorize`].
+#[derive(Debug)]
+pub enum Authorized {
+    /// The intention is durable; here is the permit.
+    Granted {
+        /// The right to have the effect.
+        permit: Box<Permit>,
+        /// Tells whether it was redeemed.
+        watch: PermitWatch,
+        /// The record of the intention.
+        record: Record,
+    },
+    /// The kernel said no; the record says why.
+    Refused {
+        /// The record of the refusal.
+        record: Record,
+    },
+    /// The intention is durable and a required sink does not have it: no permit, nothing will be sent.
+    Withheld {
+        /// The record of the intention.
+        record: Record,
+        /// What the sink said.
+        failure: Failure,
+    },
+}
+
+impl Gate {
+    /// Claims the journal, reads it whole (each record also goes to `seen`, in order), and records the claim.
+    ///
+    /// # Errors
+    ///
+    /// Those of the journal; `Conflict` when another holder has the lease; `InvalidInput` when a record is illegal.
+    pub async fn open(
+        ctx: &Ctx,
+        config: GateConfig,
+        mut seen: impl FnMut(&Record) -> Result<()> + Send,
+    ) -> Result<Self> {
+        let before = config.clock.now();
+        let holder = Holder { name: config.name.clone(), ttl_ms: config.lease_ttl_ms };
+        let lease = config.journal.claim(ctx, &holder).await?;
+        let switch = Arc::new(Switch::default());
+        set_lease(&switch, &before, lease.ttl_ms);
+        let mut gate = Self { switch, state: State::default(), chain: Chain::default(), epoch: lease.epoch, config };
+        gate.read_all(ctx, &mut seen).await?;
+
+        let mut first = Vec::new();
+        if let Some(repair) = lease.repaired {
+            first.push(Body::Event(Event::TailRepaired(repair)));
+        }
+        first.push(GateFact::Claimed { holder: gate.config.name.clone(), epoch: lease.epoch }.into());
+        let at = gate.config.clock.now();
+        for record in gate.write(ctx, &at, first).await?.0 {
+            seen(&record)?;
+        }
+        gate.switch.halt_epoch.store(gate.state.halt_epoch(), Ordering::SeqCst);
+        gate.switch.halted.fetch_or(gate.state.halted().is_some(), Ordering::SeqCst);
+        Ok(gate)
+    }
+
+    async fn read_all(&mut self, ctx: &Ctx, seen: &mut (impl FnMut(&Record) -> Result<()> + Send)) -> Result<()> {
+        let journal = self.config.journal.clone();
+        loop {
+            let page = journal.read(ctx, &ReadFrom { seq: self.chain.next_seq(), max: PAGE }).await?;
+            if page.records.is_empty() {
+                return Ok(());
+            }
+            for stored in &page.records {
+                let record = Resolved(&*journal).decode(ctx, stored).await?;
+                if record.seq != self.chain.next_seq() || record.prev != self.chain.prev() {
+                    let message = format!("record {} does not follow the record before it", stored.seq);
+                    return Err(Error::new(ErrorKind::InvalidInput, "gate", message));
+                }
+                self.state.fold(&record)?;
+                self.chain = Chain::after(stored.seq, stored.hash);
+                seen(&record)?;
+            }
+        }
+    }
+
+    /// The fold of everything written so far.
+    #[must_use]
+    pub const fn state(&self) -> &State {
+        &self.state
+    }
+
+    /// The lease's epoch.
+    #[must_use]
+    pub const fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
+    /// Stops this gate from any thread.
+    #[must_use]
+    pub fn halt_handle(&self) -> HaltHandle {
+        HaltHandle(self.switch.clone())
+    }
+
+    /// How many permits of this gate were redeemed since it was opened.
+    #[must_use]
+    pub fn redeemed(&self) -> u64 {
+        self.switch.redeemed.load(Ordering::SeqCst)
+    }
+
+    /// Whether an append failed, so that this gate writes and authorizes nothing any more.
+    #[must_use]
+    pub fn is_broken(&self) -> bool {
+        self.switch.broken.load(Ordering::SeqCst)
+    }
+
+    /// Makes events and facts durable, all together, and gives the records. What the gate does itself cannot be given.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidInput` for an illegal record: nothing is written, and the gate goes on. Any error of the journal: the result is
+    /// unknown, and this gate writes nothing any more.
+    pub async fn append(&mut self, ctx: &Ctx, at: &Moment, bodies: Vec<Body>) -> Result<(Vec<Record>, Receipt)> {
+        if bodies.iter().any(|body| matches!(body, Body::Gate(_) | Body::Spilled { .. })) {
+            return Err(Error::new(ErrorKind::InvalidInput, "gate", "only the gate writes what the gate does"));
+        }
+        self.write(ctx, at, bodies).await
+    }
+
+    async fn write(&mut self, ctx: &Ctx, at: &Moment, bodies: Vec<Body>) -> Result<(Vec<Record>, Receipt)> {
+        if self.is_broken() {
+            return Err(Error::new(ErrorKind::Stopped, "gate", "the journal's writer has failed"));
+        }
+        let mut chain = self.chain.clone();
+        let expected_seq = chain.next_seq();
+        let (records, encoded, blobs) = chain.encode(at, bodies)?;
+        let mut state = self.state.clone();
+        for record in &records {
+            state.fold(record)?;
+        }
+        let batch = Batch { expected_seq, epoch: self.epoch, blobs, records: encoded };
+        let appended = match self.config.journal.append(ctx, &batch).await {
+            Ok(appended) => appended,
+            Err(error) => {
+                // Nobody knows what is on the disk now. Only reading it again, in a new gate, can tell.
+                self.switch.broken.store(true, Ordering::SeqCst);
+                return Err(error);
+            }
+        };
+        self.state = state;
+        self.chain = chain;
+        Ok((records, Receipt { first_seq: appended.first_seq, last_seq: appended.last_seq }))
+    }
+
+    async fn write_one(&mut self, ctx: &Ctx, at: &Moment, fact: GateFact) -> Result<Record> {
+        let (mut records, _) = self.write(ctx, at, vec![fact.into()]).await?;
+        records.pop().ok_or_else(|| Error::new(ErrorKind::Unknown, "gate", "an append of one record gave none"))
+    }
+
+    /// Checks, makes the intention (or the refusal) durable, waits for the required sinks, and mints the permit.
+    ///
+    /// # Errors
+    ///
+    /// When the record could not be written: no permit, and this gate writes nothing any more.
+    pub async fn authorize(&mut self, ctx: &Ctx, request: &AuthorizeRequest) -> Result<Authorized> {
+        let now = self.config.clock.now();
+        let mut verdict = check(&self.state, request, &now);
+        if self.switch.halted.load(Ordering::SeqCst) && self.state.halted().is_none() {
+            // A wish to halt is in force before its record is written, so it is written first.
+            self.record_halts(ctx).await?;
+            verdict = check(&self.state, request, &now);
+        }
+        let intent = match verdict {
+            Ok(intent) => intent,
+            Err(refusals) => {
+                let fact = GateFact::Refused {
+                    step: request.step.clone(),
+                    direction: request.direction,
+                    precondition: request.precondition.clone(),
+                    refusals,
+                };
+                return Ok(Authorized::Refused { record: self.write_one(ctx, &now, fact).await? });
+            }
+        };
+        let record = self.write_one(ctx, &now, GateFact::Intent(intent.clone())).await?;
+        for sink in self.config.required_sinks.clone() {
+            if let Err(error) = self.feed(ctx, &*sink.0, record.seq).await {
+                return Ok(Authorized::Withheld { record, failure: error.to_failure() });
+            }
+        }
+        let redeemed = Arc::new(AtomicBool::new(false));
+        let permit = Permit {
+            gate: self.config.name.clone(),
+            intent,
+            clock: self.config.clock.clone(),
+            switch: self.switch.clone(),
+            redeemed: redeemed.clone(),
+        };
+        Ok(Authorized::Granted { permit: Box::new(permit), watch: PermitWatch(redeemed), record })
+    }
+
+    /// Copies everything up to `seq` that the sink does not have yet.
+    async fn feed(&self, ctx: &Ctx, sink: &dyn AuditSink, seq: u64) -> Result<()> {
+        let mut next = sink.position(ctx).await?;
+        while next <= seq {
+            let page = self.config.journal.read(ctx, &ReadFrom { seq: next, max: PAGE }).await?;
+            let Some(last) = page.records.last() else {
+                let message = format!("`{}` wants record {next}, which is not there", sink.name());
+                return Err(Error::new(ErrorKind::Conflict, "gate", message));
+            };
+            next = last.seq + 1;
+            sink.copy(ctx, &page.records).await?;
+        }
+        Ok(())
+    }
+
+    /// Mints a fence, so that attempts of `step` sent before cannot have an effect any more.
+    ///
+    /// # Errors
+    ///
+    /// When the record could not be written.
+    pub async fn fence(&mut self, ctx: &Ctx, step: &StepRef) -> Result<(Fence, Record)> {
+        let token = self.state.next_token();
+        let at = self.config.clock.now();
+        let record = self.write_one(ctx, &at, GateFact::Fenced(Fenced { step: step.clone(), token })).await?;
+        Ok((Fence { token }, record))
+    }
+
+    /// Records the wishes to halt that came by [`HaltHandle`].
+    ///
+    /// # Errors
+    ///
+    /// When a record could not be written; the halt is in force all the same.
+    pub async fn record_halts(&mut self, ctx: &Ctx) -> Result<Vec<Record>> {
+        let mut records = Vec::new();
+        for HaltRequest { by, reason } in self.switch.take_wishes() {
+            let at = self.config.clock.now();
+            let epoch = self.state.halt_epoch() + 1;
+            let record = self.write_one(ctx, &at, GateFact::Halted(Halted { epoch, by, reason })).await?;
+            self.switch.halt_epoch.store(epoch, Ordering::SeqCst);
+            records.push(record);
+        }
+        Ok(records)
+    }
+
+    /// Ends a halt.
+    ///
+    /// # Errors
+    ///
+    /// `Unauthorized` with fewer different people than the limits ask for; else when the record could not be written.
+    pub async fn resume(&mut self, ctx: &Ctx, by: Vec<Person>, reason: String) -> Result<Vec<Record>> {
+        let people: std::collections::BTreeSet<&str> = by.iter().map(|p| p.name.as_str()).collect();
+        let needed = self.state.limits().resume_people.max(1);
+        if (people.len() as u64) < u64::from(needed) {
+            let message = format!("{needed} people must resume, {} did", people.len());
+            return Err(Error::new(ErrorKind::Unauthorized, "gate", message));
+        }
+        let mut records = self.record_halts(ctx).await?;
+        let epoch = self.state.halt_epoch() + 1;
+        let at = self.config.clock.now();
+        records.push(self.write_one(ctx, &at, GateFact::Resumed { epoch, by, reason }).await?);
+        self.switch.halt_epoch.store(epoch, Ordering::SeqCst);
+        self.switch.halted.store(false, Ordering::SeqCst);
+        Ok(records)
+    }
+
+    /// Renews the lease.
+    ///
+    /// # Errors
+    ///
+    /// Those of the journal. Permits end with the old lease then.
+    pub async fn renew(&mut self, ctx: &Ctx) -> Result<()> {
+        let before = self.config.clock.now();
+        let holder = Holder { name: self.config.name.clone(), ttl_ms: self.config.lease_ttl_ms };
+        let lease = self.config.journal.claim(ctx, &holder).await?;
+        if lease.epoch != self.epoch {
+            self.switch.broken.store(true, Ordering::SeqCst);
+            return Err(Error::new(ErrorKind::Conflict, "gate", "somebody else held the lease in between"));
+        }
+        set_lease(&self.switch, &before, lease.ttl_ms);
+        Ok(())
+    }
+}
+
+fn set_lease(switch: &Switch, before: &Moment, ttl_ms: u64) {
+    let until = before.mono_ns.saturating_add(ttl_ms.saturating_mul(1_000_000));
+    switch.lease_until_mono_ns.store(until, Ordering::SeqCst);
+}

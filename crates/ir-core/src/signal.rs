@@ -1,0 +1,306 @@
+//! Signals: what was observed. Metrics, logs, spans, events and changes, typed by kind.
+
+use std::fmt::Debug;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::ctx::Ctx;
+use crate::entity::{EntityId, Labels};
+use crate::error::Result;
+use crate::id::PartName;
+use crate::time::Timestamp;
+
+/// How the values of a series behave.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum MetricKind {
+    /// Goes up and down: a temperature, a queue's length.
+    Gauge,
+    /// Only grows, and starts again at 0 with its process.
+    Counter,
+    /// One cumulative bucket of a classic histogram; the label `le` is its upper bound.
+    Bucket,
+    /// 1 when the last scrape of the entity worked, 0 when it did not.
+    Up,
+}
+
+/// What a sample belongs to. Shared by all samples of the series.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Series {
+    /// Who it is about.
+    pub entity: EntityId,
+    /// The metric's name: `http_requests_total`.
+    pub metric: String,
+    /// How its values behave.
+    pub kind: MetricKind,
+    /// The unit in UCUM or Prometheus words (`seconds`, `bytes`); empty when unknown.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub unit: String,
+    /// What tells it from other series of the metric.
+    #[serde(default, skip_serializing_if = "Labels::is_empty")]
+    pub labels: Labels,
+}
+
+/// One measurement.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct MetricSample {
+    /// What it belongs to.
+    pub series: Arc<Series>,
+    /// When it was measured.
+    pub at: Timestamp,
+    /// The value; NaN and infinities may occur.
+    pub value: f64,
+}
+
+/// How bad a log line says it is. Levels a product names otherwise are mapped to the nearest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum LogLevel {
+    /// Finest.
+    Trace,
+    /// For developers.
+    Debug,
+    /// Normal course.
+    Info,
+    /// Odd, but handled.
+    Warn,
+    /// Failed.
+    Error,
+    /// The process cannot go on.
+    Fatal,
+}
+
+/// One log line.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LogRecord {
+    /// Who wrote it.
+    pub entity: EntityId,
+    /// When.
+    pub at: Timestamp,
+    /// How bad, if the line says so.
+    pub level: Option<LogLevel>,
+    /// The message. **Untrusted text**: it counts, it is never obeyed.
+    pub message: String,
+    /// Structured fields, untrusted as well.
+    pub fields: Labels,
+}
+
+/// One finished span of a trace.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Span {
+    /// The service that did the work.
+    pub entity: EntityId,
+    /// 16 bytes in hexadecimal.
+    pub trace_id: String,
+    /// 8 bytes in hexadecimal.
+    pub span_id: String,
+    /// The caller's span, if any.
+    pub parent_id: Option<String>,
+    /// What was done: `GET /orders`.
+    pub operation: String,
+    /// Start.
+    pub at: Timestamp,
+    /// Length in nanoseconds.
+    pub duration_ns: u64,
+    /// Whether it failed.
+    pub error: bool,
+}
+
+/// Something that happened, such as an alert of another system or a security event.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct EventRecord {
+    /// Who it is about.
+    pub entity: EntityId,
+    /// When.
+    pub at: Timestamp,
+    /// What, as a word of the product: `OOMKilled`.
+    pub name: String,
+    /// More, untrusted.
+    pub fields: Labels,
+}
+
+/// Something people or machines changed on purpose.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Change {
+    /// What was changed.
+    pub entity: EntityId,
+    /// When it took effect.
+    pub at: Timestamp,
+    /// What kind of change.
+    pub kind: ChangeKind,
+    /// The version or value before, if known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<String>,
+    /// The version or value after, if known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to: Option<String>,
+    /// Who did it, as the source names them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<String>,
+}
+
+/// Kinds of change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum ChangeKind {
+    /// A new version was put in place.
+    Deploy,
+    /// A former version was put back.
+    Rollback,
+    /// Configuration changed.
+    Config,
+    /// A feature flag changed.
+    Flag,
+    /// Capacity changed.
+    Scale,
+    /// The same thing was started again.
+    Restart,
+}
+
+/// Many signals of one source, each kind in the order of the source.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct SignalBatch {
+    /// Metric samples.
+    pub metrics: Vec<MetricSample>,
+    /// Log lines.
+    pub logs: Vec<LogRecord>,
+    /// Spans.
+    pub spans: Vec<Span>,
+    /// Events.
+    pub events: Vec<EventRecord>,
+    /// Changes.
+    pub changes: Vec<Change>,
+}
+
+impl SignalBatch {
+    /// How many signals of all kinds.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.metrics.len() + self.logs.len() + self.spans.len() + self.events.len() + self.changes.len()
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// Where a source goes on reading. Opaque to everybody else; empty means from the beginning of what is of interest.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(transparent)]
+pub struct Cursor(String);
+
+impl Cursor {
+    /// The source's own text.
+    #[must_use]
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    /// The text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// What one poll brought.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Polled {
+    /// The signals.
+    pub batch: SignalBatch,
+    /// Where to go on.
+    pub next: Cursor,
+    /// How many came later than the source's own window for late data (they are in the batch).
+    pub late: u64,
+    /// How many were there and could not be taken: malformed, too long, over a limit. Counted exactly.
+    pub dropped: u64,
+    /// What was wrong, for people: the first few, shortened.
+    pub problems: Vec<String>,
+}
+
+/// Brings signals.
+///
+/// # Contract
+///
+/// 1. The same cursor gives a continuation: nothing acknowledged by a later cursor is lost, nothing given before it comes again.
+/// 2. What cannot be read is counted in `dropped`, and the rest still comes.
+/// 3. No call outlives the context's deadline, whatever the other side does.
+/// 4. An empty answer is an answer, not an error; a source that is away is an error.
+///
+/// # Cancellation
+///
+/// Dropping the future is safe: the cursor of the last finished poll counts.
+///
+/// # Errors
+///
+/// `Unavailable`, `Timeout`, `RateLimited` (asked again later with the same cursor), `Unauthorized`, `InvalidInput` (the
+/// cursor is not one of this source).
+///
+/// # Examples
+///
+/// ```
+/// use ir_core::{Ctx, Cursor, Polled, Result, SignalSource};
+///
+/// #[derive(Debug)]
+/// struct Silent;
+///
+/// #[async_trait::async_trait]
+/// impl SignalSource for Silent {
+///     fn name(&self) -> &str {
+///         "silent"
+///     }
+///     async fn poll(&self, _ctx: &Ctx, cursor: &Cursor) -> Result<Polled> {
+///         Ok(Polled { next: cursor.clone(), ..Polled::default() })
+///     }
+/// }
+/// ```
+#[async_trait]
+pub trait SignalSource: Debug + Send + Sync + 'static {
+    /// The part's name, for records and messages.
+    fn name(&self) -> &str;
+
+    /// What there is since `cursor`.
+    async fn poll(&self, ctx: &Ctx, cursor: &Cursor) -> Result<Polled>;
+}
+
+crate::forward! {
+    SignalSource {
+        fn name(&self) -> &str;
+        async fn poll(&self, ctx: &Ctx, cursor: &Cursor) -> Result<Polled>;
+    }
+}
+
+/// What the journal keeps of a poll: anomalies are recorded, signals are not.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PollRecord {
+    /// The source.
+    pub source: PartName,
+    /// Where it goes on.
+    pub cursor: Cursor,
+    /// How many signals came.
+    #[serde(with = "crate::wire::int53")]
+    #[schemars(with = "u64")]
+    pub count: u64,
+    /// How many of them were late.
+    #[serde(with = "crate::wire::int53")]
+    #[schemars(with = "u64")]
+    pub late: u64,
+    /// How many were lost, exactly.
+    #[serde(with = "crate::wire::int53")]
+    #[schemars(with = "u64")]
+    pub dropped: u64,
+    /// What was wrong, shortened.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub problems: Vec<String>,
+}
