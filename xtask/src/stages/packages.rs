@@ -58,7 +58,9 @@ pub(crate) fn command(write: bool) -> Result<()> {
         return Ok(());
     }
     let path = workspace.root.join(TABLE);
-    fs::write(&path, text).context(|| format!("cannot write `{}`", path.display()))?;
+    let told = || format!("cannot write `{}`", path.display());
+    fs::create_dir_all(path.parent().unwrap_or(&workspace.root)).context(told)?;
+    fs::write(&path, text).context(told)?;
     println!("wrote {TABLE}");
     Ok(())
 }
