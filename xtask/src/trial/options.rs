@@ -7,7 +7,7 @@ use std::time::Duration;
 
 /// What `--faults all` stands for. `none` is asked for by name: there the right thing is to do nothing.
 const FAULTS: &[&str] = &["crash", "hang", "leak", "slow", "errors", "bad-deploy"];
-const NO_FAULT: &str = "none";
+pub(super) const NO_FAULT: &str = "none";
 
 /// The faults of a `--kill` campaign: one that a restart heals, one that only a rollback heals.
 const KILL_FAULTS: &[&str] = &["crash", "bad-deploy"];

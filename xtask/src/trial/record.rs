@@ -1,5 +1,6 @@
 //! One run as it is recorded: a JSON line with what we saw from outside, and the program's own report as it came.
 
+use super::options::NO_FAULT;
 use crate::fail::{Context, Result};
 use serde_json::{Value, json};
 use std::fs::{self, OpenOptions};
@@ -58,9 +59,9 @@ impl Run {
         self.report[key].as_f64()
     }
 
-    /// The service that was broken.
+    /// The service that was broken; none where nothing was, even if the report names the one that was drawn.
     pub(super) fn target(&self) -> Option<&str> {
-        self.report["target"].as_str()
+        if self.fault == NO_FAULT { None } else { self.report["target"].as_str() }
     }
 
     /// How many effects the shop's own log holds: told as a count, or as the list itself.
@@ -69,10 +70,12 @@ impl Run {
         effects.as_u64().or_else(|| effects.as_array().map(|list| list.len() as u64))
     }
 
-    /// Whether the hypothesis of the plan named the broken service first; none when the report does not tell.
+    /// Whether the hypothesis of the plan named the broken service first; none when the report does not tell, or when nothing
+    /// was broken.
     pub(super) fn rank1(&self) -> Option<bool> {
+        let target = self.target()?;
         let told = self.report["cause_rank1"].as_bool();
-        told.or_else(|| Some(self.report["cause"].as_str()? == self.target()?))
+        told.or_else(|| Some(self.report["cause"].as_str()? == target))
     }
 
     fn line(&self) -> String {
@@ -197,6 +200,8 @@ mod tests {
         let count = sample("crash", 1, json!({"effects": 1, "cause_rank1": false, "cause": "a", "target": "a"}));
         assert_eq!((count.effects(), count.rank1()), (Some(1), Some(false)));
         let empty = sample("crash", 1, json!({"detected_after_s": null}));
+        let none = sample("none", 1, json!({"effects": [], "target": "ledger", "cause": "ledger"}));
+        assert_eq!((none.effects(), none.rank1(), none.target()), (Some(0), None, None));
         assert_eq!((empty.effects(), empty.rank1(), empty.number("detected_after_s")), (None, None, None));
     }
 

@@ -130,6 +130,12 @@ fn the_baseline_is_compared_with_the_acting_runs() {
 }
 
 #[test]
+fn without_a_fault_no_service_counts_as_the_target() {
+    let campaign = Campaign::new();
+    campaign.trial(&["--faults", "none", "--seeds", "1"]).passes("targets: none told\n");
+}
+
+#[test]
 fn two_busy_loops_run_beside_and_end_with_each_run() {
     let campaign = Campaign::new();
     campaign.trial(&["--busy", "--faults", "none", "--seeds", "1"]).passes("\n1 of 1 right\n");
