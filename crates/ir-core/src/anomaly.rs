@@ -128,7 +128,7 @@ pub enum Feedback {
 }
 
 /// The state of a part as bytes only that part understands.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Snapshot {
     /// The part.
     pub name: PartName,
@@ -211,5 +211,47 @@ crate::forward! {
         async fn snapshot(&self, ctx: &Ctx) -> Result<Snapshot>;
         async fn restore(&self, ctx: &Ctx, from: &Snapshot) -> Result<()>;
         async fn feedback(&self, ctx: &Ctx, feedback: &Feedback) -> Result<()>;
+    }
+}
+
+/// Keeps the latest state of each detector, so that a restart need not learn anew. A cache: losing it costs the time to learn.
+///
+/// # Contract
+///
+/// 1. `get` gives the latest snapshot that was put under that name, whole, or nothing.
+/// 2. A `put` that fails leaves the one before.
+///
+/// # Cancellation
+///
+/// Dropping the future of `put` leaves the new snapshot or the one before.
+///
+/// # Errors
+///
+/// Any; the engine goes on and notes it.
+#[async_trait]
+pub trait SnapshotStore: Debug + Send + Sync + 'static {
+    /// The part's name, for records and messages.
+    fn name(&self) -> &str;
+
+    /// Keeps a snapshot under its name.
+    async fn put(&self, ctx: &Ctx, snapshot: &Snapshot) -> Result<()>;
+
+    /// The snapshot of that name.
+    async fn get(&self, ctx: &Ctx, name: &PartName) -> Result<Option<Snapshot>>;
+}
+
+crate::forward! {
+    SnapshotStore {
+        fn name(&self) -> &str;
+        async fn put(&self, ctx: &Ctx, snapshot: &Snapshot) -> Result<()>;
+        async fn get(&self, ctx: &Ctx, name: &PartName) -> Result<Option<Snapshot>>;
+    }
+}
+
+impl Snapshot {
+    /// The digest of name, version and state.
+    #[must_use]
+    pub fn digest(&self) -> crate::id::Digest {
+        crate::id::Digest::of_parts([self.name.as_str().as_bytes(), &self.version.to_be_bytes(), &self.bytes])
     }
 }

@@ -102,9 +102,22 @@ impl ActionSpec {
 }
 
 /// The actions of one or more executors, by name.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, JsonSchema)]
-#[serde(transparent)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "Vec<ActionSpec>", into = "Vec<ActionSpec>")]
 pub struct Catalogue(BTreeMap<ActionName, ActionSpec>);
+
+impl TryFrom<Vec<ActionSpec>> for Catalogue {
+    type Error = ConfigError;
+    fn try_from(actions: Vec<ActionSpec>) -> Result<Self, ConfigError> {
+        Self::new(actions)
+    }
+}
+
+impl From<Catalogue> for Vec<ActionSpec> {
+    fn from(catalogue: Catalogue) -> Self {
+        catalogue.0.into_values().collect()
+    }
+}
 
 impl Catalogue {
     /// Checks the actions.

@@ -51,6 +51,20 @@ macro_rules! name {
                 Ok(Self(Arc::from(text.as_ref())))
             }
 
+            /// A name written in code. What is not allowed in a name is left out, and an empty rest becomes `-`; in debug
+            /// builds either trips an assertion.
+            #[must_use]
+            pub fn literal(text: &'static str) -> Self {
+                match Self::new(text) {
+                    Ok(name) => name,
+                    Err(error) => {
+                        debug_assert!(false, "{error}");
+                        let rest: String = text.chars().filter(|c| c.is_ascii_alphanumeric()).take(64).collect();
+                        Self(Arc::from(if rest.is_empty() { "-" } else { rest.as_str() }))
+                    }
+                }
+            }
+
             /// The name.
             #[must_use]
             pub fn as_str(&self) -> &str {

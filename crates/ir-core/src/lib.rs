@@ -36,7 +36,9 @@ pub mod score;
 pub mod time;
 pub mod topology;
 
-pub use anomaly::{Anomaly, Detector, Direction as AnomalyDirection, Feedback, Phase, Snapshot, Symptom};
+pub use anomaly::{
+    Anomaly, Detector, Direction as AnomalyDirection, Feedback, Phase, Snapshot, SnapshotStore, Symptom,
+};
 pub use config::{ConfigError, Problem, Secret};
 pub use ctx::{Ctx, Stop};
 pub use decision::{

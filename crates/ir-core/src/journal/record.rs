@@ -92,8 +92,8 @@ pub struct Started {
     #[serde(with = "crate::wire::int53")]
     #[schemars(with = "u64")]
     pub epoch: u64,
-    /// The digest of everything that decides: policy, topology, catalogue, engine settings. Replay needs the same.
-    pub config: Digest,
+    /// Everything that decides: policy, topology, catalogue, engine settings. Replay needs nothing else.
+    pub config: serde_json::Value,
     /// The policy's digest.
     pub policy: Digest,
     /// The limits in force.
@@ -150,6 +150,11 @@ pub enum Event {
         reason: String,
         /// Whether what was done is to be taken back.
         undo: bool,
+    },
+    /// Detectors' states were stored, so that a restart need not learn anew.
+    SnapshotsTaken {
+        /// Each detector's name and the digest of its state.
+        detectors: Vec<(PartName, Digest)>,
     },
     /// A timer of the machine ran out.
     TimerFired {

@@ -177,14 +177,23 @@ impl State {
     /// `InvalidInput` when the record is illegal in this state: an unknown step, a move the table does not have, a token that
     /// does not rise. The state is undefined then; fold a copy when that may happen.
     pub fn fold(&mut self, record: &Record) -> Result<()> {
-        match &record.body {
+        self.fold_body(&record.body, &record.at)
+    }
+
+    /// Takes the content of one record, written at `at`.
+    ///
+    /// # Errors
+    ///
+    /// As for [`fold`](Self::fold).
+    pub fn fold_body(&mut self, body: &Body, at: &Moment) -> Result<()> {
+        match body {
             Body::Event(Event::Started(started)) => {
                 self.limits = started.limits.clone();
-                self.ledger.enter_boot(&record.at);
+                self.ledger.enter_boot(at);
             }
             Body::Event(_) | Body::Spilled { .. } => {}
-            Body::Fact(fact) => self.fold_fact(fact, &record.at)?,
-            Body::Gate(fact) => self.fold_gate(fact, &record.at)?,
+            Body::Fact(fact) => self.fold_fact(fact, at)?,
+            Body::Gate(fact) => self.fold_gate(fact, at)?,
         }
         Ok(())
     }

@@ -1,0 +1,113 @@
+//! The policy as people write it.
+
+use ir_core::config::Problem;
+use ir_core::kernel::Limits;
+use ir_core::{AutonomyTier, Quorum, Timestamp};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::rule::{Condition, Effect};
+
+/// A time in which nothing is done without a person.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Freeze {
+    /// Its name.
+    pub name: String,
+    /// From when, within.
+    pub from: Timestamp,
+    /// Until when, not within.
+    pub until: Timestamp,
+    /// Where; empty: everywhere.
+    #[serde(default)]
+    pub environments: Vec<String>,
+}
+
+/// One rule.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RuleDocument {
+    /// Its name, as it stands in every explanation.
+    pub name: String,
+    /// What it says when it fits.
+    pub effect: Effect,
+    /// For `permit`: up to which tier; for others it has no meaning. `act`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tier: Option<AutonomyTier>,
+    /// For `require_approval`, and for `permit` at tier `approve`: who. One person of any role.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quorum: Option<Quorum>,
+    /// When it fits.
+    #[serde(default)]
+    pub when: Condition,
+}
+
+/// The policy as a document.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct PolicyDocument {
+    /// The highest tier of all, whatever rules say. `observe`: acting is something a person switched on.
+    pub tier: AutonomyTier,
+    /// How long an approval may take, and how long it holds. Seconds; 900.
+    pub approval_expires_secs: u64,
+    /// How long people have to object at tier `veto`. Seconds; 60.
+    pub veto_window_secs: u64,
+    /// Tighter limits than the kernel's own; looser ones have no effect.
+    pub limits: Limits,
+    /// Times in which a person must approve everything.
+    pub freeze: Vec<Freeze>,
+    /// The rules. Their order does not matter.
+    pub rule: Vec<RuleDocument>,
+}
+
+impl Default for PolicyDocument {
+    fn default() -> Self {
+        Self {
+            tier: AutonomyTier::Observe,
+            approval_expires_secs: 900,
+            veto_window_secs: 60,
+            limits: Limits::default(),
+            freeze: Vec::new(),
+            rule: Vec::new(),
+        }
+    }
+}
+
+impl PolicyDocument {
+    /// All that is wrong with it.
+    pub(super) fn problems(&self) -> Vec<Problem> {
+        let mut problems = Vec::new();
+        if self.approval_expires_secs == 0 {
+            problems.push(Problem::at("approval_expires_secs", "must be more than 0"));
+        }
+        if self.veto_window_secs == 0 {
+            problems.push(Problem::at("veto_window_secs", "must be more than 0"));
+        }
+        for (n, freeze) in self.freeze.iter().enumerate() {
+            if freeze.until <= freeze.from {
+                problems.push(Problem::at(format!("freeze[{n}].until"), "must be after `from`"));
+            }
+        }
+        for (n, rule) in self.rule.iter().enumerate() {
+            let field = format!("rule[{n}]");
+            if rule.name.trim().is_empty() {
+                problems.push(Problem::at(format!("{field}.name"), "must not be empty"));
+            }
+            if let Some(first) = self.rule[..n].iter().position(|other| other.name == rule.name) {
+                let message = format!("`{}` is the name of rule[{first}] already", rule.name);
+                problems.push(Problem::at(format!("{field}.name"), message));
+            }
+            if rule.tier.is_some() && rule.effect != Effect::Permit {
+                problems.push(Problem::at(format!("{field}.tier"), "only a `permit` has a tier"));
+            }
+            if rule.quorum.is_some() && rule.effect == Effect::Deny {
+                problems.push(Problem::at(format!("{field}.quorum"), "a `deny` cannot be approved"));
+            }
+            if rule.quorum.as_ref().is_some_and(|quorum| quorum.roles().len() == 0) {
+                problems.push(Problem::at(format!("{field}.quorum"), "must name a role"));
+            }
+            problems.extend(rule.when.problems().into_iter().map(|p| p.within(&format!("{field}.when"))));
+        }
+        problems
+    }
+}
