@@ -1,1 +1,21 @@
-//! An embeddable autonomous incident response library.
+//! Autonomous incident response as a library.
+#![doc = include_str!("../../../README.md")]
+
+mod defaults;
+mod engine;
+mod load;
+pub mod prelude;
+
+pub use engine::builder::{Builder, Engine, Responder, STOP_VARIABLE};
+pub use engine::command;
+pub use engine::config::{EngineConfig, EngineSettings};
+pub use engine::handle::Handle;
+pub use engine::machine;
+pub use engine::replay::{Difference, ReplayReport, replay};
+pub use engine::status::{Status, StepStatus};
+pub use load::{Load, LoadDir};
+
+pub use ir_adapters as adapters;
+pub use ir_core as core;
+pub use ir_detect as detect;
+pub use ir_plan as plan;

@@ -70,6 +70,12 @@ impl ConfigError {
         if problems.is_empty() { Ok(value) } else { Err(Self { problems }) }
     }
 
+    /// All of `problems`; should there be none, one that says so, since an error without a reason helps nobody.
+    #[must_use]
+    pub fn of(problems: Vec<Problem>) -> Self {
+        if problems.is_empty() { Self::one(Problem::at("", "is not valid")) } else { Self { problems } }
+    }
+
     /// All mistakes.
     #[must_use]
     pub fn problems(&self) -> &[Problem] {

@@ -1,0 +1,427 @@
+//! The builder: takes all parts, and reports every mistake at once before anything connects.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ir_core::journal::{Body, Event, PartRecord, Started};
+use ir_core::kernel::{GateConfig, RequiredSink};
+use ir_core::{
+    Approver, AuditSink, Catalogue, Classifier, Clock, ConfigError, Correlator, Ctx, Cursor, Detector, Diagnoser, Digest,
+    Executor, Gate, Journal, LessonStore, PartName, Planner, Problem, Record, Result, SignalSource, SnapshotStore, Topology,
+    Verifier,
+};
+use ir_plan::decision::Policy;
+use ir_plan::plan::{PlaybookPlanner, Playbooks};
+use tokio::sync::{broadcast, mpsc, watch};
+
+use super::config::{EngineConfig, EngineSettings};
+use super::handle::Handle;
+use super::observe::{Observer, SharedStore};
+use super::perform::Parts;
+use super::replay::Replayer;
+use super::shell::{Shell, Work};
+
+/// While this variable is set to anything but nothing, `0` or `false`, no responder is built: it only ever prevents a start.
+pub const STOP_VARIABLE: &str = "INCIDENT_RESPONSE_STOP";
+
+/// Puts a [`Responder`] together.
+#[derive(Debug, Default)]
+pub struct Builder {
+    name: Option<String>,
+    clock: Option<Arc<dyn Clock>>,
+    sources: Vec<Arc<dyn SignalSource>>,
+    detectors: Vec<Arc<dyn Detector>>,
+    correlator: Option<Arc<dyn Correlator>>,
+    diagnoser: Option<Arc<dyn Diagnoser>>,
+    classifier: Option<Arc<dyn Classifier>>,
+    planners: Vec<Arc<dyn Planner>>,
+    playbooks: Option<Playbooks>,
+    approvers: Vec<Arc<dyn Approver>>,
+    executors: Vec<Arc<dyn Executor>>,
+    verifier: Option<Arc<dyn Verifier>>,
+    lessons: Option<Arc<dyn LessonStore>>,
+    snapshots: Option<Arc<dyn SnapshotStore>>,
+    journal: Option<Arc<dyn Journal>>,
+    sinks: Vec<Arc<dyn AuditSink>>,
+    required_sinks: Vec<Arc<dyn AuditSink>>,
+    topology: Option<Topology>,
+    policy: Option<Policy>,
+    settings: EngineSettings,
+}
+
+macro_rules! setters {
+    ($($(#[$doc:meta])* $method:ident, $field:ident: one $trait:ident;)*) => {
+        $( $(#[$doc])*
+        #[must_use]
+        pub fn $method(mut self, part: impl $trait) -> Self {
+            self.$field = Some(Arc::new(part));
+            self
+        } )*
+    };
+    ($($(#[$doc:meta])* $method:ident, $field:ident: many $trait:ident;)*) => {
+        $( $(#[$doc])*
+        #[must_use]
+        pub fn $method(mut self, part: impl $trait) -> Self {
+            self.$field.push(Arc::new(part));
+            self
+        } )*
+    };
+}
+
+impl Builder {
+    setters! {
+        /// The clock; the machine's own unless another is given.
+        clock, clock: one Clock;
+        /// Joins anomalies into incidents; by time, topology and shared change unless another is given.
+        correlator, correlator: one Correlator;
+        /// Ranks causes; over the causal graph unless another is given.
+        diagnoser, diagnoser: one Diagnoser;
+        /// Says what an incident is; by rules unless another is given.
+        classifier, classifier: one Classifier;
+        /// Measures whether a step helped; by the signals unless another is given.
+        verifier, verifier: one Verifier;
+        /// Keeps lessons; they stand in the journal in any case.
+        lessons, lessons: one LessonStore;
+        /// Keeps detectors' states, so that a restart need not learn anew.
+        snapshots, snapshots: one SnapshotStore;
+        /// The one log. Required.
+        journal, journal: one Journal;
+    }
+
+    setters! {
+        /// Brings signals. At least one is required.
+        source, sources: many SignalSource;
+        /// Finds anomalies, beside those given before.
+        detector, detectors: many Detector;
+        /// Makes plans when the planners and playbooks given before propose nothing.
+        planner, planners: many Planner;
+        /// Brings requests to people. Required at tiers `approve` and `veto`.
+        approver, approvers: many Approver;
+        /// Performs actions. Without one the responder can only observe and recommend.
+        executor, executors: many Executor;
+        /// Gets a copy of every record, in order, at least once.
+        audit_sink, sinks: many AuditSink;
+        /// The same, and nothing is done before it has the record of the intention.
+        required_audit_sink, required_sinks: many AuditSink;
+    }
+
+    /// The name of this responder: the writer of its journal. `responder`.
+    #[must_use]
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = Some(name.into());
+        self
+    }
+
+    /// Several detectors at once, such as `Detectors::standard()`.
+    #[must_use]
+    pub fn detectors(mut self, detectors: impl IntoIterator<Item = Arc<dyn Detector>>) -> Self {
+        self.detectors.extend(detectors);
+        self
+    }
+
+    /// Who depends on whom. Required.
+    #[must_use]
+    pub fn topology(mut self, topology: Topology) -> Self {
+        self.topology = Some(topology);
+        self
+    }
+
+    /// Playbooks, checked against the executors' actions.
+    #[must_use]
+    pub fn playbooks(mut self, playbooks: Playbooks) -> Self {
+        self.playbooks = Some(playbooks);
+        self
+    }
+
+    /// The policy; without one the responder observes.
+    #[must_use]
+    pub fn policy(mut self, policy: Policy) -> Self {
+        self.policy = Some(policy);
+        self
+    }
+
+    /// Times and counts.
+    #[must_use]
+    pub fn settings(mut self, settings: EngineSettings) -> Self {
+        self.settings = settings;
+        self
+    }
+
+    /// Checks everything. Nothing is opened or connected to.
+    ///
+    /// # Errors
+    ///
+    /// All mistakes at once: what is missing, names used twice, actions that two executors claim, playbooks and policy that name
+    /// actions or entities nobody has, settings out of range, and the stop variable.
+    pub fn build(self) -> Result<Responder, ConfigError> {
+        let mut problems = self.settings.problems();
+        if std::env::var(STOP_VARIABLE).is_ok_and(|value| !matches!(value.as_str(), "" | "0" | "false")) {
+            problems.push(Problem::at(STOP_VARIABLE, "is set, so nothing is started"));
+        }
+        let mut missing = |there: bool, field: &str, message: &str| {
+            if !there {
+                problems.push(Problem::at(field, message));
+            }
+        };
+        missing(!self.sources.is_empty(), "source", "is missing: nothing could be seen");
+        missing(self.journal.is_some(), "journal", "is missing: nothing is done without a record");
+        missing(self.topology.is_some(), "topology", "is missing: no name could be resolved");
+        let name = PartName::new(self.name.as_deref().unwrap_or("responder"))
+            .map_err(|error| problems.push(Problem::at("name", error.message())))
+            .ok();
+        problems.extend(self.name_problems());
+
+        let topology = self.topology.clone().unwrap_or_default();
+        let policy = match self.policy.clone().map_or_else(|| Policy::new(Default::default()), Ok) {
+            Ok(policy) => Some(policy),
+            Err(error) => {
+                problems.extend(error.into_problems());
+                None
+            }
+        };
+        let mut executors = BTreeMap::new();
+        let mut actions = Vec::new();
+        for executor in &self.executors {
+            for action in executor.catalogue() {
+                if executors.insert(action.name.clone(), executor.clone()).is_some() {
+                    let message = format!("`{}` is claimed by two executors", action.name);
+                    problems.push(Problem::at("executor", message));
+                } else {
+                    actions.push(action);
+                }
+            }
+        }
+        let catalogue = match Catalogue::new(actions) {
+            Ok(catalogue) => catalogue,
+            Err(error) => {
+                problems.extend(error.within("executor").into_problems());
+                Catalogue::default()
+            }
+        };
+        if let Some(playbooks) = &self.playbooks {
+            problems.extend(playbooks.check_against(&catalogue, &topology));
+        }
+        if let Some(policy) = &policy {
+            problems.extend(policy.check_against(&catalogue, &topology));
+            let asks = matches!(policy.tier(), ir_core::AutonomyTier::Approve | ir_core::AutonomyTier::Veto);
+            if asks && self.approvers.is_empty() {
+                problems.push(Problem::at("approver", format!("is missing: tier `{}` asks people", policy.tier())));
+            }
+        }
+        let parts = crate::defaults::parts(&mut problems);
+        match (name, policy, self.journal.clone(), parts) {
+            (Some(name), Some(policy), Some(journal), Some(defaults)) if problems.is_empty() => {
+                let config = EngineConfig { topology, catalogue, policy, settings: self.settings.clone() };
+                let recorded = config.to_value()?;
+                Ok(Responder { name, journal, config, recorded, executors, defaults, builder: self })
+            }
+            _ => Err(ConfigError::of(problems)),
+        }
+    }
+
+    /// Names that are no names, or that two parts of a kind share.
+    fn name_problems(&self) -> Vec<Problem> {
+        let mut problems = Vec::new();
+        for (role, names) in self.names() {
+            let mut seen = std::collections::BTreeSet::new();
+            for name in names {
+                if let Err(error) = PartName::new(&name) {
+                    problems.push(Problem::at(role, error.message()));
+                }
+                if !seen.insert(name.clone()) {
+                    problems.push(Problem::at(role, format!("two are named `{name}`")));
+                }
+            }
+        }
+        problems
+    }
+
+    fn names(&self) -> Vec<(&'static str, Vec<String>)> {
+        fn of<T: ?Sized>(parts: &[Arc<T>], name: impl Fn(&T) -> &str) -> Vec<String> {
+            parts.iter().map(|part| name(part).to_owned()).collect()
+        }
+        vec![
+            ("source", of(&self.sources, |part| part.name())),
+            ("detector", of(&self.detectors, |part| part.name())),
+            ("planner", of(&self.planners, |part| part.name())),
+            ("approver", of(&self.approvers, |part| part.name())),
+            ("executor", of(&self.executors, |part| part.name())),
+            ("audit_sink", of(&self.sinks, |part| part.name())),
+            ("required_audit_sink", of(&self.required_sinks, |part| part.name())),
+        ]
+    }
+}
+
+/// A checked responder, ready to run.
+#[derive(Debug)]
+pub struct Responder {
+    name: PartName,
+    journal: Arc<dyn Journal>,
+    config: EngineConfig,
+    recorded: serde_json::Value,
+    executors: BTreeMap<ir_core::ActionName, Arc<dyn Executor>>,
+    defaults: crate::defaults::Defaults,
+    builder: Builder,
+}
+
+/// A responder whose journal is open and read: it runs as soon as it is told to.
+#[derive(Debug)]
+pub struct Engine {
+    shell: Shell,
+    started: Event,
+    handle: Handle,
+}
+
+impl Responder {
+    /// Begins putting one together.
+    #[must_use]
+    pub fn builder() -> Builder {
+        Builder::default()
+    }
+
+    /// Opens the journal, reads it, and finds the state again in which the process before left off.
+    ///
+    /// # Errors
+    ///
+    /// Those of the journal; `Conflict` when another process writes it, or when this version comes to other conclusions from
+    /// its records than were recorded.
+    pub async fn open(self) -> Result<Engine> {
+        let Self { name, journal, config, recorded, executors, defaults, builder } = self;
+        let clock = builder.clock.clone().unwrap_or_else(|| defaults.clock.clone());
+        let (ctx, stop) = Ctx::stoppable(clock.clone());
+        let settings = config.settings.clone();
+        let gate_config = GateConfig {
+            name,
+            journal: journal.clone(),
+            required_sinks: builder.required_sinks.iter().cloned().map(RequiredSink).collect(),
+            clock,
+            lease_ttl_ms: settings.lease_ms,
+        };
+        let mut replayer = Replayer::default();
+        let mut memory = Memory::default();
+        let gate = Gate::open(&ctx, gate_config, |record| {
+            memory.note(record);
+            replayer.feed(record)
+        })
+        .await?;
+        let (machine, owed) = replayer.finish();
+
+        let store = SharedStore::new(ir_detect::observations::ObservationStore::default());
+        let mut planners: Vec<Arc<dyn Planner>> = Vec::new();
+        planners.extend(builder.playbooks.clone().map(|books| Arc::new(PlaybookPlanner::new(books)) as Arc<dyn Planner>));
+        planners.extend(builder.planners.iter().cloned());
+        let answer_within = Duration::from_millis(settings.answer_within_ms);
+        let parts = Parts {
+            correlator: builder.correlator.clone().unwrap_or(defaults.correlator),
+            diagnoser: builder.diagnoser.clone().unwrap_or(defaults.diagnoser),
+            classifier: builder.classifier.clone().unwrap_or(defaults.classifier),
+            planners,
+            approvers: builder.approvers.clone(),
+            verifier: builder.verifier.clone().unwrap_or(defaults.verifier),
+            lessons: builder.lessons.clone(),
+            executors,
+            topology: config.topology.clone(),
+            catalogue: config.catalogue.clone(),
+            store: store.clone(),
+            answer_within,
+        };
+        let observer = Observer {
+            sources: builder.sources.clone(),
+            detectors: builder.detectors.clone(),
+            snapshots: builder.snapshots.clone(),
+            store,
+            cursors: memory.cursors,
+            poll_every: Duration::from_millis(settings.poll_every_ms),
+            answer_within,
+            snapshot_every: Duration::from_millis(settings.snapshot_every_ms),
+        };
+        for error in observer.restore(&ctx, &memory.snapshots).await {
+            tracing::warn!(%error, "a detector's state could not be restored; it learns anew");
+        }
+
+        let started = Event::Started(Started {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            epoch: gate.epoch(),
+            config: recorded,
+            policy: config.policy.digest(),
+            limits: config.policy.limits().clone(),
+            parts: part_records(&builder),
+        });
+        let (requests_in, requests) = mpsc::channel(64);
+        let (status, status_out) = watch::channel(Arc::default());
+        let records = broadcast::Sender::new(4096);
+        let handle =
+            Handle { requests: requests_in, halt: gate.halt_handle(), status: status_out, records: records.clone() };
+        let mut shell = Shell {
+            gate,
+            machine,
+            parts: Arc::new(parts),
+            journal,
+            sinks: builder.sinks.clone(),
+            observer: Some(observer),
+            ctx,
+            stop,
+            requests,
+            status,
+            records,
+            renew_every_ns: settings.lease_ms.saturating_mul(1_000_000) / 3,
+            work: Work::default(),
+        };
+        shell.write_owed(owed).await?;
+        Ok(Engine { shell, started, handle })
+    }
+
+    /// Opens the journal and runs until `stop` is ready.
+    ///
+    /// # Errors
+    ///
+    /// As for [`open`](Self::open) and [`Engine::run_until`].
+    pub async fn run_until(self, stop: impl Future<Output = ()> + Send) -> Result<()> {
+        self.open().await?.run_until(stop).await
+    }
+}
+
+impl Engine {
+    /// Reaches the engine while it runs.
+    #[must_use]
+    pub fn handle(&self) -> Handle {
+        self.handle.clone()
+    }
+
+    /// Runs until `stop` is ready, then waits for effects in flight.
+    ///
+    /// # Errors
+    ///
+    /// When the journal fails: nothing acts any more, and only a new start can go on.
+    pub async fn run_until(self, stop: impl Future<Output = ()> + Send) -> Result<()> {
+        self.shell.run(self.started, stop).await
+    }
+}
+
+/// What the journal says of things outside the machine.
+#[derive(Debug, Default)]
+struct Memory {
+    cursors: BTreeMap<PartName, Cursor>,
+    snapshots: BTreeMap<PartName, Digest>,
+}
+
+impl Memory {
+    fn note(&mut self, record: &Record) {
+        match &record.body {
+            Body::Event(Event::Observed(observed)) => {
+                self.cursors.extend(observed.polls.iter().map(|poll| (poll.source.clone(), poll.cursor.clone())));
+            }
+            Body::Event(Event::SnapshotsTaken { detectors }) => self.snapshots.extend(detectors.iter().cloned()),
+            _ => {}
+        }
+    }
+}
+
+fn part_records(builder: &Builder) -> Vec<PartRecord> {
+    let named = |(role, names): (&'static str, Vec<String>)| {
+        names.into_iter().filter_map(move |name| Some(PartRecord { role: role.to_owned(), name: PartName::new(name).ok()? }))
+    };
+    builder.names().into_iter().flat_map(named).collect()
+}

@@ -1,0 +1,102 @@
+//! What the engine decides by: recorded whole when it starts, so that replay needs nothing else.
+
+use ir_core::config::{ConfigError, Problem};
+use ir_core::{Catalogue, Topology};
+use ir_plan::decision::Policy;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Times and counts of the engine. All times are milliseconds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct EngineSettings {
+    /// How long the sources rest between two looks. 500.
+    pub poll_every_ms: u64,
+    /// How long a new incident gathers anomalies before its cause is looked for. 1,500.
+    pub settle_ms: u64,
+    /// How long after a diagnosis that abstained, or a plan that no longer fitted, the next one is made. 1,500.
+    pub rediagnose_ms: u64,
+    /// Diagnoses of one incident before a person gets it. 8.
+    pub diagnoses: u32,
+    /// Plans tried for one incident before a person gets it. 2.
+    pub plans: u32,
+    /// How often a step's success is measured. 500.
+    pub verify_every_ms: u64,
+    /// How long all anomalies must have ended before an incident closes by itself. 5,000.
+    pub quiet_ms: u64,
+    /// How long a part may take to answer, executors excepted: their time is in the plan. 10,000.
+    pub answer_within_ms: u64,
+    /// How often a command that failed is given again where that is harmless. 3.
+    pub retries: u32,
+    /// How often detectors' states are stored. 10,000.
+    pub snapshot_every_ms: u64,
+    /// How far back changes are kept for correlation. 3,600,000.
+    pub changes_for_ms: u64,
+    /// How long the writer's lease lasts without renewal. 15,000.
+    pub lease_ms: u64,
+}
+
+impl Default for EngineSettings {
+    fn default() -> Self {
+        Self {
+            poll_every_ms: 500,
+            settle_ms: 1_500,
+            rediagnose_ms: 1_500,
+            diagnoses: 8,
+            plans: 2,
+            verify_every_ms: 500,
+            quiet_ms: 5_000,
+            answer_within_ms: 10_000,
+            retries: 3,
+            snapshot_every_ms: 10_000,
+            changes_for_ms: 3_600_000,
+            lease_ms: 15_000,
+        }
+    }
+}
+
+impl EngineSettings {
+    /// What is wrong with them; empty when nothing is.
+    #[must_use]
+    pub fn problems(&self) -> Vec<Problem> {
+        let positive = [
+            ("poll_every_ms", self.poll_every_ms),
+            ("verify_every_ms", self.verify_every_ms),
+            ("answer_within_ms", self.answer_within_ms),
+            ("snapshot_every_ms", self.snapshot_every_ms),
+            ("lease_ms", self.lease_ms),
+            ("plans", u64::from(self.plans)),
+            ("diagnoses", u64::from(self.diagnoses)),
+        ];
+        positive
+            .into_iter()
+            .filter(|(_, value)| *value == 0)
+            .map(|(field, _)| Problem::at(format!("settings.{field}"), "must be more than 0"))
+            .collect()
+    }
+}
+
+/// Everything that decides.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EngineConfig {
+    /// Who depends on whom.
+    pub topology: Topology,
+    /// What can be done.
+    pub catalogue: Catalogue,
+    /// What may be done.
+    pub policy: Policy,
+    /// Times and counts.
+    pub settings: EngineSettings,
+}
+
+impl EngineConfig {
+    /// The form in which it is recorded.
+    ///
+    /// # Errors
+    ///
+    /// When it has no JSON form, which no checked configuration lacks.
+    pub fn to_value(&self) -> Result<serde_json::Value, ConfigError> {
+        serde_json::to_value(self).map_err(|error| ConfigError::one(Problem::at("", error.to_string())))
+    }
+}

@@ -1,0 +1,343 @@
+//! The deterministic machine: events in, facts and commands out. No clock, no float arithmetic, no trait object.
+
+use std::collections::BTreeMap;
+
+use ir_core::journal::{Body, CommandId, Event, Fact, GateFact, Record, Report, Started};
+use ir_core::{
+    Anomaly, AnomalyId, Call, Change, Error, ErrorKind, Failure, Hypothesis, Incident, IncidentId, Moment, Plan, Preview,
+    Result, StepId, StepRef, Timestamp, Tried, kernel,
+};
+
+use super::command::{Command, Ordered};
+use super::config::EngineConfig;
+use super::timer::{TimerKey, Timers};
+
+/// What one event leads to. Facts become durable before any command is performed.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Output {
+    /// What follows, in order.
+    pub facts: Vec<Fact>,
+    /// What is to be done outside, in order.
+    pub commands: Vec<Ordered>,
+}
+
+/// The plan an incident is being answered with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct PlanRun {
+    pub(crate) plan: Plan,
+    pub(crate) previews: BTreeMap<StepId, Preview>,
+    pub(crate) verifying: BTreeMap<StepId, VerifyRun>,
+    pub(crate) decided: Option<Moment>,
+    pub(crate) first_effect: Option<Moment>,
+    /// No further step is begun; what was done is being taken back.
+    pub(crate) failing: Option<String>,
+    /// A person stopped it, so no other plan follows.
+    pub(crate) overridden: bool,
+}
+
+/// How long a step's success has lasted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct VerifyRun {
+    pub(crate) applied: Timestamp,
+    pub(crate) held_since_mono_ns: Option<u64>,
+    pub(crate) over: bool,
+}
+
+/// An incident and everything that is going on about it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct IncidentRun {
+    pub(crate) incident: Incident,
+    pub(crate) opened: Moment,
+    pub(crate) hypothesis: Option<Hypothesis>,
+    pub(crate) diagnoses: u32,
+    pub(crate) plans: u32,
+    pub(crate) run: Option<PlanRun>,
+    pub(crate) tried: Vec<Tried>,
+}
+
+/// The machine. Equal events, equal facts, on every machine and at every time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Machine {
+    pub(crate) config: Option<EngineConfig>,
+    pub(crate) kernel: kernel::State,
+    pub(crate) incidents: BTreeMap<IncidentId, IncidentRun>,
+    /// Anomalies that belong to no incident yet.
+    pub(crate) pending: BTreeMap<AnomalyId, Anomaly>,
+    pub(crate) changes: Vec<Change>,
+    pub(crate) timers: Timers,
+    outstanding: BTreeMap<CommandId, (Command, u32)>,
+    n_commands: u64,
+    pub(crate) n_incidents: u64,
+    pub(crate) now: Option<Moment>,
+    pub(crate) out: Output,
+}
+
+impl Default for Machine {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Machine {
+    /// A machine before its first event.
+    #[must_use]
+    pub fn new() -> Self {
+        Self {
+            config: None,
+            kernel: kernel::State::default(),
+            incidents: BTreeMap::new(),
+            pending: BTreeMap::new(),
+            changes: Vec::new(),
+            timers: Timers::default(),
+            outstanding: BTreeMap::new(),
+            n_commands: 0,
+            n_incidents: 0,
+            now: None,
+            out: Output::default(),
+        }
+    }
+
+    /// The same fold as the gate's.
+    #[must_use]
+    pub const fn kernel(&self) -> &kernel::State {
+        &self.kernel
+    }
+
+    /// The incidents that are not closed, by name.
+    pub fn incidents(&self) -> impl ExactSizeIterator<Item = &Incident> {
+        self.incidents.values().map(|run| &run.incident)
+    }
+
+    /// The next timer, and when it is due on the monotonic clock.
+    #[must_use]
+    pub fn next_timer(&self) -> Option<(&str, u64)> {
+        self.timers.next()
+    }
+
+    /// Takes one event that happened at `at`.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidInput` when the first event is no `Started`, or one carries a configuration that cannot be read. The machine is
+    /// as before then.
+    pub fn apply(&mut self, at: &Moment, event: &Event) -> Result<Output> {
+        if let Event::Started(started) = event {
+            self.config = Some(read_config(started)?);
+        } else if self.config.is_none() && !matches!(event, Event::TailRepaired(_)) {
+            return Err(Error::new(ErrorKind::InvalidInput, "engine", "the engine has not started"));
+        }
+        self.now = Some(at.clone());
+        self.fold(&Body::Event(event.clone()));
+        match event {
+            Event::Started(_) => self.on_started(),
+            Event::Observed(observed) => self.on_observed(observed),
+            Event::Reported { command, report } => self.on_reported(*command, report),
+            Event::Executed(execution) => self.on_executed(execution),
+            Event::Answered(answer) => self.on_answered(answer),
+            Event::Overridden { incident, by, reason, undo } => self.on_overridden(incident, by, reason, *undo),
+            Event::TimerFired { timer } => {
+                if let Some(key) = self.timers.take(timer, at) {
+                    self.on_timer(key);
+                }
+            }
+            Event::TailRepaired(_) | Event::SnapshotsTaken { .. } | Event::Stopping => {}
+        }
+        Ok(std::mem::take(&mut self.out))
+    }
+
+    /// Takes what the gate did.
+    pub fn absorb(&mut self, at: &Moment, fact: &GateFact) -> Output {
+        self.now = Some(at.clone());
+        self.fold(&Body::Gate(fact.clone()));
+        match fact {
+            GateFact::Intent(intent) => self.on_intent(intent),
+            GateFact::Refused { step, direction, refusals, .. } => self.on_refused(step, *direction, refusals),
+            GateFact::Resumed { .. } => self.on_resumed(),
+            GateFact::Claimed { .. } | GateFact::Fenced(_) | GateFact::Halted(_) => {}
+        }
+        std::mem::take(&mut self.out)
+    }
+
+    /// Folds what happened into the kernel's state, which is the gate's as well.
+    fn fold(&mut self, body: &Body) {
+        let Some(at) = self.now.clone() else { return };
+        let folded = self.kernel.fold_body(body, &at);
+        // INVARIANT (same fold): the gate refuses exactly what fails here, so nothing illegal ever becomes durable.
+        debug_assert!(folded.is_ok(), "{folded:?}");
+    }
+
+    // What the stages are written with.
+
+    /// Notes a fact, and folds it at once so that later facts of the same event see it.
+    pub(crate) fn fact(&mut self, fact: Fact) {
+        self.fold(&Body::Fact(fact.clone()));
+        self.out.facts.push(fact);
+    }
+
+    /// Gives a command.
+    pub(crate) fn command(&mut self, command: Command) {
+        self.command_again(command, 0);
+    }
+
+    fn command_again(&mut self, command: Command, failures: u32) {
+        self.n_commands += 1;
+        let id = CommandId(self.n_commands);
+        self.outstanding.insert(id, (command.clone(), failures));
+        self.out.commands.push(Ordered { id, command });
+    }
+
+    /// Whether a command for which `wanted` says so waits for its answer.
+    pub(crate) fn waits_for(&self, wanted: impl Fn(&Command) -> bool) -> bool {
+        self.outstanding.values().any(|(command, _)| wanted(command))
+    }
+
+    /// Forgets commands; their answers, should they come, are passed over.
+    pub(crate) fn forget_commands(&mut self, unwanted: impl Fn(&Command) -> bool) {
+        self.outstanding.retain(|_, (command, _)| !unwanted(command));
+    }
+
+    pub(crate) fn degraded(&mut self, what: impl Into<String>, because: impl Into<String>) {
+        self.fact(Fact::Degraded { what: what.into(), because: because.into() });
+    }
+
+    pub(crate) fn start_timer(&mut self, key: TimerKey, length_ms: u64) {
+        if let Some(now) = &self.now {
+            self.timers.start(key, now, length_ms);
+        }
+    }
+
+    pub(crate) fn settings(&self) -> super::config::EngineSettings {
+        self.config.as_ref().map(|config| config.settings.clone()).unwrap_or_default()
+    }
+
+    pub(crate) fn wall(&self) -> Timestamp {
+        self.now.as_ref().map(|now| now.wall).unwrap_or_default()
+    }
+
+    pub(crate) fn mono_ns(&self) -> u64 {
+        self.now.as_ref().map(|now| now.mono_ns).unwrap_or_default()
+    }
+
+    /// The incident whose plan has this step.
+    pub(crate) fn incident_of(&self, step: &StepRef) -> Option<IncidentId> {
+        self.kernel.plan(&step.plan).map(|plan| plan.incident.clone())
+    }
+
+    /// The plan's own words for a step.
+    pub(crate) fn planned_step(&self, step: &StepRef) -> Option<&ir_core::Step> {
+        let run = self.incidents.get(&self.incident_of(step)?)?.run.as_ref()?;
+        if run.plan.id == step.plan { run.plan.step(&step.step) } else { None }
+    }
+
+    pub(crate) fn run_of(&mut self, step: &StepRef) -> Option<&mut PlanRun> {
+        let incident = self.incident_of(step)?;
+        let run = self.incidents.get_mut(&incident)?.run.as_mut()?;
+        (run.plan.id == step.plan).then_some(run)
+    }
+
+    /// An answer: it must belong to a command that waits, or it is too late and passed over.
+    fn on_reported(&mut self, id: CommandId, report: &Report) {
+        let Some((command, failures)) = self.outstanding.remove(&id) else { return };
+        match (command, report) {
+            (command, Report::Failed(failure)) => self.on_failed(command, failures, failure),
+            (Command::Correlate { anomalies }, Report::Correlated(groupings)) => self.on_correlated(&anomalies, groupings),
+            (Command::Diagnose { incident, .. }, Report::Diagnosed(hypothesis)) => self.on_diagnosed(&incident, hypothesis),
+            (Command::Classify { incident }, Report::Classified(class)) => self.on_classified(&incident, class),
+            (Command::Plan { incident, .. }, Report::Planned(planned)) => self.on_planned(&incident, planned),
+            (Command::Preview { step, .. }, Report::Previewed { preview, .. }) => self.on_previewed(&step, preview),
+            (Command::Probe { step, .. }, Report::Probed(probed)) => self.on_probed(&step, *probed),
+            (Command::Verify { step, .. }, Report::Verified(verified)) => self.on_verified(&step, verified),
+            (Command::Ask { .. }, Report::Delivered) | (Command::Keep { .. }, Report::Kept) => {}
+            (command, _) => {
+                self.degraded(format!("{command:?}").chars().take(80).collect::<String>(), "its answer is of another kind");
+            }
+        }
+    }
+
+    /// A part failed. Where asking again is harmless it is asked again; else the stage says what follows.
+    fn on_failed(&mut self, command: Command, failures: u32, failure: &Failure) {
+        let harmless = !matches!(command, Command::Send { .. } | Command::Correlate { .. });
+        if harmless && failures + 1 < self.settings().retries.max(1) {
+            self.command_again(command, failures + 1);
+            return;
+        }
+        self.degraded(name_of(&command), failure.to_string());
+        match command {
+            Command::Correlate { anomalies } => self.correlate_alone(&anomalies),
+            Command::Diagnose { incident, .. } => self.hand_over(&incident, "no diagnosis could be made"),
+            Command::Classify { incident } => self.on_unclassified(&incident, failure),
+            Command::Plan { incident, .. } => self.hand_over(&incident, "no plan could be made"),
+            Command::Preview { step, .. } => self.on_unreadable(&step, failure),
+            Command::Send { step, direction, .. } => self.on_unsent(&step, direction, failure),
+            Command::Probe { step, .. } => self.on_probed(&step, ir_core::Probed::Unknown),
+            Command::Verify { step, .. } => self.on_unverified(&step),
+            // The request keeps its time to expire, and the lesson stands in the journal.
+            Command::Ask { .. } | Command::Keep { .. } => {}
+        }
+    }
+
+    fn on_timer(&mut self, key: TimerKey) {
+        match key {
+            TimerKey::Settle(incident) => self.diagnose(&incident),
+            TimerKey::Quiet(incident) => self.on_quiet(&incident),
+            TimerKey::Approval(step) => self.on_approval_over(&step),
+            TimerKey::Deadline(step) => self.on_deadline(&step),
+            TimerKey::Probe(step) => self.probe(&step),
+            TimerKey::Verify(step) => self.verify(&step),
+            TimerKey::VerifyEnd(step) => self.on_verify_over(&step),
+        }
+    }
+
+    /// After a start every wait begins anew, every question is asked again, and what was in flight is settled.
+    fn on_started(&mut self) {
+        if let Some(now) = self.now.clone() {
+            self.timers.restart(&now);
+        }
+        let again: Vec<Command> = std::mem::take(&mut self.outstanding)
+            .into_values()
+            .map(|(command, _)| command)
+            .filter(|command| !matches!(command, Command::Send { .. }))
+            .collect();
+        for command in again {
+            self.command(command);
+        }
+        self.recover_steps();
+    }
+
+    /// What a person or an earlier call of this machine may be told of a call.
+    pub(crate) fn describe(call: &Call) -> String {
+        format!("`{call}`")
+    }
+}
+
+fn read_config(started: &Started) -> Result<EngineConfig> {
+    serde_json::from_value(started.config.clone()).map_err(|error| {
+        Error::new(ErrorKind::InvalidInput, "engine", format!("the recorded configuration cannot be read: {error}"))
+    })
+}
+
+fn name_of(command: &Command) -> &'static str {
+    match command {
+        Command::Correlate { .. } => "correlation",
+        Command::Diagnose { .. } => "diagnosis",
+        Command::Classify { .. } => "classification",
+        Command::Plan { .. } => "planning",
+        Command::Preview { .. } => "preview",
+        Command::Ask { .. } => "asking people",
+        Command::Send { .. } => "reading before the effect",
+        Command::Probe { .. } => "probe",
+        Command::Verify { .. } => "verification",
+        Command::Keep { .. } => "keeping a lesson",
+    }
+}
+
+/// The bodies of an output, behind `event`.
+#[must_use]
+pub fn bodies(event: Event, facts: &[Fact]) -> Vec<Body> {
+    std::iter::once(Body::Event(event)).chain(facts.iter().cloned().map(Body::Fact)).collect()
+}
+
+/// What of a record the machine must take: events and what the gate did. Facts it comes to by itself.
+pub(crate) fn takes(record: &Record) -> bool {
+    matches!(record.body, Body::Event(_) | Body::Gate(_))
+}

@@ -1,0 +1,19 @@
+//! The engine: a pure machine over the journal, and a tokio shell that does what it says.
+//!
+//! [`Machine`](machine::Machine) knows no clock, no task and no trait object: events go in, facts and commands come out. The
+//! shell makes event and facts durable in one append, and only then performs the commands. What a command brings back is an
+//! event again. Replay is the same machine fed with recorded events.
+
+pub mod builder;
+pub mod command;
+pub mod config;
+pub mod handle;
+pub mod machine;
+pub mod replay;
+pub mod status;
+
+mod observe;
+mod perform;
+mod shell;
+mod stage;
+mod timer;

@@ -1,0 +1,237 @@
+//! Performing commands: each is one call of one part, and comes back as one event.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ir_core::journal::{Event, Report};
+use ir_core::kernel::{AuthorizeRequest, Fence, PermitWatch};
+use ir_core::{
+    ActionName, Approver, AttemptResult, Case, Catalogue, Check, Classifier, CorrelationInput, Correlator, Ctx, Diagnoser,
+    Direction, Error, ErrorKind, Execution, Executor, Failure, IncidentId, Lesson, LessonStore, PartName, Permit, PlanInput,
+    Planned, Planner, Precondition, Probe, Result, StepRef, Topology, Verifier,
+};
+
+use super::command::{Command, Ordered};
+use super::machine::Machine;
+use super::observe::SharedStore;
+
+/// How much history a diagnoser and a verifier may see.
+const HISTORY: Duration = Duration::from_secs(15 * 60);
+
+/// The parts that answer commands.
+#[derive(Debug, Clone)]
+pub(crate) struct Parts {
+    pub(crate) correlator: Arc<dyn Correlator>,
+    pub(crate) diagnoser: Arc<dyn Diagnoser>,
+    pub(crate) classifier: Arc<dyn Classifier>,
+    pub(crate) planners: Vec<Arc<dyn Planner>>,
+    pub(crate) approvers: Vec<Arc<dyn Approver>>,
+    pub(crate) verifier: Arc<dyn Verifier>,
+    pub(crate) lessons: Option<Arc<dyn LessonStore>>,
+    pub(crate) executors: BTreeMap<ActionName, Arc<dyn Executor>>,
+    pub(crate) topology: Topology,
+    pub(crate) catalogue: Catalogue,
+    pub(crate) store: SharedStore,
+    pub(crate) answer_within: Duration,
+}
+
+/// What comes back.
+#[derive(Debug)]
+pub(crate) enum Performed {
+    /// An event for the machine.
+    Event(Box<Event>),
+    /// A step's target was read: now the gate is asked.
+    Prepared { request: AuthorizeRequest, executor: Arc<dyn Executor> },
+}
+
+/// A command with everything it needs from the machine, so that it can run beside the loop.
+#[derive(Debug)]
+pub(crate) enum Job {
+    Correlate(CorrelationInput),
+    Diagnose(Box<Case>),
+    Classify(Box<(ir_core::Incident, ir_core::Hypothesis)>),
+    Plan(Box<PlanInput>),
+    Preview(ir_core::Call),
+    Ask(Box<ir_core::ApprovalRequest>),
+    Send { step: StepRef, direction: Direction, call: ir_core::Call },
+    Probe(Box<Probe>),
+    Verify(Box<Check>),
+    Keep(Box<Lesson>),
+}
+
+impl Parts {
+    /// Cuts from the machine's state what a command needs; `None` when what it is about is gone.
+    pub(crate) fn job(&self, machine: &Machine, command: &Command, fence: Option<Fence>) -> Option<Job> {
+        let run = |id: &IncidentId| machine.incidents.get(id);
+        let now = machine.wall();
+        Some(match command {
+            Command::Correlate { anomalies } => Job::Correlate(CorrelationInput {
+                anomalies: anomalies.clone(),
+                open: machine.incidents().cloned().collect(),
+                changes: machine.changes.clone(),
+                topology: self.topology.clone(),
+            }),
+            Command::Diagnose { incident, hypothesis } => Job::Diagnose(Box::new(Case {
+                id: hypothesis.clone(),
+                incident: run(incident)?.incident.clone(),
+                topology: self.topology.clone(),
+                observations: self.store.cut(now, HISTORY),
+            })),
+            Command::Classify { incident } => {
+                let run = run(incident)?;
+                Job::Classify(Box::new((run.incident.clone(), run.hypothesis.clone()?)))
+            }
+            Command::Plan { incident, plan } => {
+                let run = run(incident)?;
+                Job::Plan(Box::new(PlanInput {
+                    id: plan.clone(),
+                    incident: run.incident.clone(),
+                    hypothesis: run.hypothesis.clone()?,
+                    classification: run.incident.classification.clone()?,
+                    topology: self.topology.clone(),
+                    catalogue: self.catalogue.clone(),
+                    tried: run.tried.iter().map(|tried| tried.call.clone()).collect(),
+                }))
+            }
+            Command::Preview { call, .. } => Job::Preview(call.clone()),
+            Command::Ask { request } => Job::Ask(request.clone()),
+            Command::Send { step, direction, call } => {
+                Job::Send { step: step.clone(), direction: *direction, call: call.clone() }
+            }
+            Command::Probe { call, key, .. } => Job::Probe(Box::new(Probe { call: call.clone(), key: *key, fence })),
+            Command::Verify { step, incident, call, verification, applied } => Job::Verify(Box::new(Check {
+                step: step.clone(),
+                call: call.clone(),
+                verification: verification.clone(),
+                applied: *applied,
+                incident: run(incident)?.incident.clone(),
+                observations: self.store.cut(now, HISTORY),
+            })),
+            Command::Keep { lesson } => Job::Keep(lesson.clone()),
+        })
+    }
+
+    /// Performs a job. Every part has `answer_within` to answer.
+    pub(crate) async fn perform(&self, ctx: &Ctx, order: &Ordered, job: Job) -> Performed {
+        let within = ctx.with_timeout(self.answer_within);
+        let report = match self.answer(&within, job).await {
+            Ok(Answered::Report(report)) => report,
+            Ok(Answered::Prepared(request, executor)) => return Performed::Prepared { request, executor },
+            Err(error) => Report::Failed(error.to_failure()),
+        };
+        Performed::Event(Box::new(Event::Reported { command: order.id, report }))
+    }
+
+    async fn answer(&self, ctx: &Ctx, job: Job) -> Result<Answered> {
+        let report = match job {
+            Job::Correlate(input) => {
+                let part = &self.correlator;
+                Report::Correlated(ctx.run(part.name(), part.correlate(ctx, &input)).await?)
+            }
+            Job::Diagnose(case) => {
+                let part = &self.diagnoser;
+                Report::Diagnosed(ctx.run(part.name(), part.diagnose(ctx, &case)).await?)
+            }
+            Job::Classify(about) => {
+                let part = &self.classifier;
+                Report::Classified(ctx.run(part.name(), part.classify(ctx, &about.0, &about.1)).await?)
+            }
+            Job::Plan(input) => Report::Planned(self.plan(ctx, &input).await?),
+            Job::Preview(call) => {
+                let part = self.executor(&call)?;
+                let read = ctx.now();
+                let preview = ctx.run(part.name(), part.preview(ctx, &call)).await?;
+                Report::Previewed { preview, read }
+            }
+            Job::Ask(request) => {
+                for part in &self.approvers {
+                    ctx.run(part.name(), part.ask(ctx, &request)).await?;
+                }
+                Report::Delivered
+            }
+            Job::Send { step, direction, call } => {
+                let part = self.executor(&call)?;
+                let read = ctx.now();
+                let state = ctx.run(part.name(), part.preview(ctx, &call)).await?.state;
+                let precondition = Precondition { state, read };
+                return Ok(Answered::Prepared(AuthorizeRequest { step, direction, precondition }, part));
+            }
+            Job::Probe(probe) => {
+                let part = self.executor(&probe.call)?;
+                Report::Probed(ctx.run(part.name(), part.probe(ctx, &probe)).await?)
+            }
+            Job::Verify(check) => {
+                let part = &self.verifier;
+                Report::Verified(ctx.run(part.name(), part.verify(ctx, &check)).await?)
+            }
+            Job::Keep(lesson) => {
+                if let Some(part) = &self.lessons {
+                    ctx.run(part.name(), part.put(ctx, &lesson)).await?;
+                }
+                Report::Kept
+            }
+        };
+        Ok(Answered::Report(report))
+    }
+
+    /// The first planner that proposes something.
+    async fn plan(&self, ctx: &Ctx, input: &PlanInput) -> Result<Planned> {
+        let mut by = PartName::literal("engine");
+        for part in &self.planners {
+            by = PartName::new(part.name())?;
+            let drafts = ctx.run(part.name(), part.plan(ctx, input)).await?;
+            if !drafts.is_empty() {
+                return Ok(Planned { by, drafts });
+            }
+        }
+        Ok(Planned { by, drafts: Vec::new() })
+    }
+
+    fn executor(&self, call: &ir_core::Call) -> Result<Arc<dyn Executor>> {
+        let missing = || Error::new(ErrorKind::NotFound, "engine", format!("no executor has the action `{}`", call.action));
+        self.executors.get(&call.action).cloned().ok_or_else(missing)
+    }
+}
+
+#[derive(Debug)]
+enum Answered {
+    Report(Report),
+    Prepared(AuthorizeRequest, Arc<dyn Executor>),
+}
+
+/// Has the effect. Never dropped by the engine before the process ends.
+pub(crate) async fn execute(
+    ctx: Ctx,
+    executor: Arc<dyn Executor>,
+    permit: Permit,
+    watch: PermitWatch,
+    execution: (StepRef, Direction, u32),
+) -> Event {
+    // A task of its own, so that a part that panics does not take the engine down.
+    let by = PartName::new(executor.name()).unwrap_or_else(|_| PartName::literal("executor"));
+    let name = by.as_str().to_owned();
+    let answer = tokio::spawn(async move { executor.execute(&ctx, permit).await }).await;
+    let result = match answer {
+        Ok(Ok(applied)) if watch.was_redeemed() => AttemptResult::Applied { applied },
+        Ok(Ok(_)) => AttemptResult::NotApplied {
+            failure: failure(&name, ErrorKind::InvalidInput, "it says it is done and never redeemed its permit"),
+        },
+        Ok(Err(error)) if error.kind() == ErrorKind::Unknown && watch.was_redeemed() => {
+            AttemptResult::Unknown { failure: error.to_failure() }
+        }
+        Ok(Err(error)) => AttemptResult::NotApplied { failure: error.to_failure() },
+        Err(_) if watch.was_redeemed() => {
+            AttemptResult::Unknown { failure: failure(&name, ErrorKind::Unknown, "it panicked after its permit was redeemed") }
+        }
+        Err(_) => AttemptResult::NotApplied {
+            failure: failure(&name, ErrorKind::Unknown, "it panicked before its permit was redeemed"),
+        },
+    };
+    let (step, direction, attempt) = execution;
+    Event::Executed(Execution { step, direction, attempt, by, result })
+}
+
+pub(crate) fn failure(component: &str, kind: ErrorKind, message: &str) -> Failure {
+    Failure { kind, component: component.to_owned(), message: message.to_owned() }
+}

@@ -1,0 +1,396 @@
+//! The tokio shell: one loop that hands records to the gate, performs commands, and feeds what comes back to the machine.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::future::Future;
+use std::sync::Arc;
+
+use ir_core::journal::{Body, Event, Fact, GateFact, Observed, Record, Report};
+use ir_core::kernel::{Authorized, AuthorizeRequest};
+use ir_core::{
+    ApprovalRequest, AttemptResult, AuditSink, Ctx, ErrorKind, Execution, Executor, Gate, Journal, PartName, Result, StepRef,
+    StepState, Stop,
+};
+use tokio::sync::{broadcast, mpsc, watch};
+use tokio::task::JoinSet;
+
+use super::command::{Command, Ordered};
+use super::handle::{Envelope, Request};
+use super::machine::{Machine, bodies};
+use super::observe::{Observer, Sight};
+use super::perform::{Parts, Performed, execute, failure};
+use super::status::{Status, StepStatus};
+
+/// Rounds in which nothing was found are recorded together, at most this far apart.
+const QUIET_ROUNDS_NS: u64 = 5_000_000_000;
+/// How long in-flight effects are waited for beyond their deadline when the engine ends.
+const GRACE_NS: u64 = 1_000_000_000;
+
+/// Everything the loop owns.
+#[derive(Debug)]
+pub(crate) struct Shell {
+    pub(crate) gate: Gate,
+    pub(crate) machine: Machine,
+    pub(crate) parts: Arc<Parts>,
+    pub(crate) journal: Arc<dyn Journal>,
+    pub(crate) sinks: Vec<Arc<dyn AuditSink>>,
+    pub(crate) observer: Option<Observer>,
+    pub(crate) ctx: Ctx,
+    pub(crate) stop: Stop,
+    pub(crate) requests: mpsc::Receiver<Envelope>,
+    pub(crate) status: watch::Sender<Arc<Status>>,
+    pub(crate) records: broadcast::Sender<Record>,
+    pub(crate) renew_every_ns: u64,
+    pub(crate) work: Work,
+}
+
+/// What is under way.
+#[derive(Debug, Default)]
+pub(crate) struct Work {
+    jobs: JoinSet<Performed>,
+    effects: JoinSet<Event>,
+    /// Events that came about in the loop itself.
+    queue: VecDeque<Event>,
+    quiet: Option<(Observed, u64)>,
+    asked: BTreeMap<StepRef, ApprovalRequest>,
+    last_deadline_ns: u64,
+    dropped: u64,
+    rounds: u64,
+    n_records: u64,
+}
+
+impl Shell {
+    /// Runs until `stop` is ready or the journal fails.
+    pub(crate) async fn run(mut self, started: Event, stop: impl Future<Output = ()> + Send) -> Result<()> {
+        let (sights_in, mut sights) = mpsc::channel(4);
+        let mut background = JoinSet::new();
+        if let Some(observer) = self.observer.take() {
+            background.spawn(observer.run(self.ctx.clone(), sights_in));
+        }
+        for sink in self.sinks.drain(..) {
+            background.spawn(feed(self.ctx.clone(), self.journal.clone(), sink, self.records.subscribe()));
+        }
+        let ran = self.turn(started, &mut sights, stop).await;
+        self.finish(ran.is_ok()).await;
+        self.stop.stop();
+        background.shutdown().await;
+        ran
+    }
+
+    async fn turn(
+        &mut self,
+        started: Event,
+        sights: &mut mpsc::Receiver<Sight>,
+        stop: impl Future<Output = ()> + Send,
+    ) -> Result<()> {
+        self.take(started).await?;
+        let halt = self.gate.halt_handle();
+        let clock = self.ctx.clock().clone();
+        let mut renew_at = self.ctx.now().mono_ns.saturating_add(self.renew_every_ns);
+        futures::pin_mut!(stop);
+        loop {
+            while let Some(event) = self.work.queue.pop_front() {
+                self.take(event).await?;
+            }
+            self.publish();
+            let timer = self.machine.next_timer().map(|(name, due)| (name.to_owned(), due));
+            let wake = timer.as_ref().map_or(renew_at, |(_, due)| (*due).min(renew_at));
+            tokio::select! {
+                biased;
+                () = halt.asked() => self.record_halts().await?,
+                () = &mut stop => return self.take(Event::Stopping).await,
+                Some(event) = self.work.effects.join_next() => self.effect_ended(event).await?,
+                Some(request) = self.requests.recv() => self.request(request).await?,
+                Some(done) = self.work.jobs.join_next() => self.job_ended(done).await?,
+                Some(sight) = sights.recv() => self.see(sight).await?,
+                () = clock.sleep_until(wake) => {
+                    let now = self.ctx.now().mono_ns;
+                    if now >= renew_at {
+                        renew_at = now.saturating_add(self.renew_every_ns);
+                        self.gate.renew(&self.ctx).await?;
+                    }
+                    if let Some((timer, _)) = timer.filter(|(_, due)| *due <= now) {
+                        self.take(Event::TimerFired { timer }).await?;
+                    }
+                }
+            }
+        }
+    }
+
+    /// One event: the machine says what follows, both become durable together, and only then anything is done.
+    async fn take(&mut self, event: Event) -> Result<()> {
+        let at = self.ctx.now();
+        let output = self.machine.apply(&at, &event)?;
+        let (records, _) = self.gate.append(&self.ctx, &at, bodies(event, &output.facts)).await?;
+        self.tell(records);
+        self.perform(output.commands).await
+    }
+
+    /// What the gate did is a record already; what follows from it becomes durable, and then something is done.
+    async fn absorb(&mut self, record: Record) -> Result<()> {
+        let Body::Gate(fact) = &record.body else { return Ok(()) };
+        let at = record.at.clone();
+        let output = self.machine.absorb(&at, fact);
+        self.tell(vec![record]);
+        if !output.facts.is_empty() {
+            let facts = output.facts.into_iter().map(Body::Fact).collect();
+            let (records, _) = self.gate.append(&self.ctx, &at, facts).await?;
+            self.tell(records);
+        }
+        self.perform(output.commands).await
+    }
+
+    /// Facts that the process before came to and did not live to write.
+    pub(crate) async fn write_owed(&mut self, owed: VecDeque<(ir_core::Moment, Fact)>) -> Result<()> {
+        for (at, fact) in owed {
+            let (records, _) = self.gate.append(&self.ctx, &at, vec![Body::Fact(fact)]).await?;
+            self.tell(records);
+        }
+        Ok(())
+    }
+
+    fn tell(&mut self, records: Vec<Record>) {
+        for record in records {
+            self.work.n_records = record.seq;
+            match &record.body {
+                Body::Fact(Fact::ApprovalOpened(request)) => {
+                    self.work.asked.insert(request.step.clone(), request.clone());
+                }
+                Body::Fact(Fact::StepMoved { step, from: StepState::AwaitingApproval, .. }) => {
+                    self.work.asked.remove(step);
+                }
+                _ => {}
+            }
+            // Nobody listening is no failure.
+            let _ = self.records.send(record);
+        }
+    }
+
+    async fn perform(&mut self, commands: Vec<Ordered>) -> Result<()> {
+        for order in commands {
+            let fence = match &order.command {
+                Command::Probe { step, fence: true, .. } => {
+                    let (fence, record) = self.gate.fence(&self.ctx, step).await?;
+                    // A fence moves no step, so nothing follows from absorbing it.
+                    if let Body::Gate(fact) = &record.body {
+                        self.machine.absorb(&record.at, fact);
+                    }
+                    self.tell(vec![record]);
+                    Some(fence)
+                }
+                _ => None,
+            };
+            match self.parts.job(&self.machine, &order.command, fence) {
+                Some(job) => {
+                    let (parts, ctx) = (self.parts.clone(), self.ctx.clone());
+                    self.work.jobs.spawn(async move { parts.perform(&ctx, &order, job).await });
+                }
+                None => {
+                    let gone = failure("engine", ErrorKind::NotFound, "what it is about is no longer there");
+                    self.work.queue.push_back(Event::Reported { command: order.id, report: Report::Failed(gone) });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn job_ended(&mut self, done: Result<Performed, tokio::task::JoinError>) -> Result<()> {
+        match done {
+            Ok(Performed::Event(event)) => self.take(*event).await,
+            Ok(Performed::Prepared { request, executor }) => self.authorize(request, executor).await,
+            Err(error) => {
+                // The command's answer is lost with the task; the machine's own timers and a restart go on from there.
+                tracing::error!(%error, "a part panicked");
+                Ok(())
+            }
+        }
+    }
+
+    async fn authorize(&mut self, request: AuthorizeRequest, executor: Arc<dyn Executor>) -> Result<()> {
+        match self.gate.authorize(&self.ctx, &request).await? {
+            Authorized::Refused { record } => self.absorb(record).await,
+            Authorized::Withheld { record, failure } => {
+                if let Some(event) = withheld(&record, executor.name(), failure) {
+                    self.work.queue.push_back(event);
+                }
+                self.absorb(record).await
+            }
+            Authorized::Granted { permit, watch, record } => {
+                let Body::Gate(GateFact::Intent(intent)) = &record.body else { return Ok(()) };
+                let deadline = intent.deadline_mono_ns;
+                self.work.last_deadline_ns = self.work.last_deadline_ns.max(deadline);
+                let ctx = self.ctx.with_deadline(deadline);
+                let execution = (intent.step.clone(), intent.direction, intent.attempt);
+                self.work.effects.spawn(execute(ctx, executor, *permit, watch, execution));
+                self.absorb(record).await
+            }
+        }
+    }
+
+    async fn effect_ended(&mut self, event: Result<Event, tokio::task::JoinError>) -> Result<()> {
+        match event {
+            Ok(event) => self.take(event).await,
+            Err(error) => {
+                // Its deadline timer settles the attempt by its class.
+                tracing::error!(%error, "the task of an effect ended without an answer");
+                Ok(())
+            }
+        }
+    }
+
+    async fn record_halts(&mut self) -> Result<()> {
+        for record in self.gate.record_halts(&self.ctx).await? {
+            self.absorb(record).await?;
+        }
+        Ok(())
+    }
+
+    async fn request(&mut self, (request, done): Envelope) -> Result<()> {
+        let answer = match request {
+            Request::Answer(answer) => self.take(Event::Answered(*answer)).await,
+            Request::Override { incident, by, reason, undo } => {
+                self.take(Event::Overridden { incident, by, reason, undo }).await
+            }
+            Request::Resume { by, reason } => match self.gate.resume(&self.ctx, by, reason).await {
+                Ok(records) => {
+                    for record in records {
+                        self.absorb(record).await?;
+                    }
+                    Ok(())
+                }
+                Err(error) if error.kind() == ErrorKind::Unauthorized => {
+                    let _ = done.send(Err(error));
+                    return Ok(());
+                }
+                Err(error) => Err(error),
+            },
+        };
+        self.publish();
+        let told = answer.as_ref().map(|()| ()).map_err(|e| ir_core::Error::new(e.kind(), e.component(), e.message()));
+        let _ = done.send(told);
+        answer
+    }
+
+    /// A round in which something was found is recorded at once; others are gathered.
+    async fn see(&mut self, sight: Sight) -> Result<()> {
+        let round = match sight {
+            Sight::Snapshots(detectors) => return self.take(Event::SnapshotsTaken { detectors }).await,
+            Sight::Round(round) => round,
+        };
+        self.work.rounds += 1;
+        let dropped: u64 = round.polls.iter().map(|poll| poll.dropped).sum();
+        self.work.dropped += dropped;
+        let quiet = round.anomalies.is_empty() && round.changes.is_empty() && round.failures.is_empty() && dropped == 0;
+        let now = self.ctx.now().mono_ns;
+        let (gathered, since) = match self.work.quiet.take() {
+            Some((gathered, since)) => (join(gathered, round), since),
+            None => (round, now),
+        };
+        if quiet && now.saturating_sub(since) < QUIET_ROUNDS_NS {
+            self.work.quiet = Some((gathered, since));
+            return Ok(());
+        }
+        self.take(Event::Observed(gathered)).await
+    }
+
+    /// Waits for effects in flight, and records how they ended as long as the journal takes records.
+    async fn finish(&mut self, mut records: bool) {
+        let until = self.work.last_deadline_ns.saturating_add(GRACE_NS);
+        let clock = self.ctx.clock().clone();
+        while !self.work.effects.is_empty() {
+            tokio::select! {
+                Some(event) = self.work.effects.join_next() => {
+                    if records && let Ok(event) = event {
+                        records = self.take(event).await.is_ok();
+                    }
+                }
+                () = clock.sleep_until(until) => break,
+            }
+        }
+        self.publish();
+    }
+
+    fn publish(&self) {
+        let kernel = self.gate.state();
+        let steps = kernel
+            .steps()
+            .filter(|(_, entry)| !entry.state.is_terminal() || entry.state.waits_for_person())
+            .map(|(step, entry)| StepStatus {
+                step,
+                state: entry.state,
+                call: entry.call.to_string(),
+                in_flight: entry.open.as_ref().map(|open| open.intent.direction),
+            })
+            .collect();
+        self.status.send_replace(Arc::new(Status {
+            halted: kernel.halted().map(|halted| format!("{}: {}", halted.by, halted.reason)),
+            writer_failed: self.gate.is_broken(),
+            records: self.work.n_records,
+            incidents: self.machine.incidents().cloned().collect(),
+            steps,
+            approvals: self.work.asked.values().cloned().collect(),
+            dropped: self.work.dropped,
+            rounds: self.work.rounds,
+        }));
+    }
+}
+
+/// A permit that was never handed out: nothing was sent, and that is known.
+fn withheld(record: &Record, executor: &str, failure: ir_core::Failure) -> Option<Event> {
+    let Body::Gate(GateFact::Intent(intent)) = &record.body else { return None };
+    Some(Event::Executed(Execution {
+        step: intent.step.clone(),
+        direction: intent.direction,
+        attempt: intent.attempt,
+        by: PartName::new(executor).ok()?,
+        result: AttemptResult::NotApplied { failure },
+    }))
+}
+
+/// Two rounds as one: counts add up, the later cursor counts.
+fn join(mut first: Observed, second: Observed) -> Observed {
+    for poll in second.polls {
+        match first.polls.iter_mut().find(|known| known.source == poll.source) {
+            Some(known) => {
+                known.cursor = poll.cursor;
+                known.count += poll.count;
+                known.late += poll.late;
+                known.dropped += poll.dropped;
+                known.problems = poll.problems;
+            }
+            None => first.polls.push(poll),
+        }
+    }
+    first.anomalies.extend(second.anomalies);
+    first.changes.extend(second.changes);
+    first.failures.extend(second.failures);
+    first
+}
+
+/// Copies committed records to a sink: in order, at least once, and again after a failure.
+async fn feed(ctx: Ctx, journal: Arc<dyn Journal>, sink: Arc<dyn AuditSink>, mut news: broadcast::Receiver<Record>) {
+    use ir_core::journal::ReadFrom;
+    while !ctx.is_stopped() {
+        let copied = async {
+            let seq = sink.position(&ctx).await?;
+            let page = journal.read(&ctx, &ReadFrom { seq, max: 512 }).await?;
+            if !page.records.is_empty() {
+                sink.copy(&ctx, &page.records).await?;
+            }
+            Result::Ok(page.records.is_empty())
+        };
+        match copied.await {
+            Ok(false) => {}
+            Ok(true) => {
+                if matches!(ctx.run("audit", async { Ok(news.recv().await) }).await, Err(_) | Ok(Err(broadcast::error::RecvError::Closed))) {
+                    return;
+                }
+            }
+            Err(error) => {
+                tracing::warn!(sink = sink.name(), %error, "copying records failed");
+                if ctx.sleep("audit", std::time::Duration::from_secs(1)).await.is_err() {
+                    return;
+                }
+            }
+        }
+    }
+}

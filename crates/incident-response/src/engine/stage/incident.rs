@@ -1,0 +1,248 @@
+//! Incidents: opened, joined, quiet, handed over, closed.
+
+use std::collections::BTreeMap;
+
+use ir_core::journal::{Fact, Observed};
+use ir_core::{
+    Anomaly, AnomalyId, Change, Grouping, Incident, IncidentId, IncidentState, Person, Phase, Placement, Severity,
+    StepState,
+};
+
+use crate::engine::command::Command;
+use crate::engine::machine::{IncidentRun, Machine};
+use crate::engine::timer::TimerKey;
+
+/// Changes that are kept, however many come.
+const MAX_CHANGES: usize = 512;
+/// Changes an incident carries.
+const MAX_INCIDENT_CHANGES: usize = 32;
+/// Anomalies that wait for an incident; the oldest names are dropped first, and that is noted.
+const MAX_PENDING: usize = 4096;
+
+impl Machine {
+    pub(crate) fn on_observed(&mut self, observed: &Observed) {
+        self.take_changes(&observed.changes);
+        let mut touched: Vec<IncidentId> = Vec::new();
+        for anomaly in &observed.anomalies {
+            match self.incidents.values_mut().find_map(|run| holds(&mut run.incident, &anomaly.id)) {
+                Some((incident, known)) => {
+                    *known = anomaly.clone();
+                    touched.push(incident);
+                }
+                None if anomaly.phase == Phase::Ended => {
+                    self.pending.remove(&anomaly.id);
+                }
+                None => {
+                    self.pending.insert(anomaly.id.clone(), anomaly.clone());
+                }
+            }
+        }
+        while self.pending.len() > MAX_PENDING {
+            self.pending.pop_first();
+            self.degraded("correlation", format!("more than {MAX_PENDING} anomalies wait for an incident"));
+        }
+        for incident in touched {
+            self.watch_quiet(&incident);
+        }
+        if !self.pending.is_empty() && !self.waits_for(|c| matches!(c, Command::Correlate { .. })) {
+            let anomalies = self.pending.values().cloned().collect();
+            self.command(Command::Correlate { anomalies });
+        }
+    }
+
+    fn take_changes(&mut self, changes: &[Change]) {
+        let oldest = self.wall().minus(std::time::Duration::from_millis(self.settings().changes_for_ms));
+        self.changes.extend(changes.iter().cloned());
+        self.changes.retain(|change| change.at >= oldest);
+        self.changes.sort_by(|a, b| (a.at, &a.entity).cmp(&(b.at, &b.entity)));
+        self.changes.dedup();
+        let excess = self.changes.len().saturating_sub(MAX_CHANGES);
+        self.changes.drain(..excess);
+        let known = self.changes.clone();
+        for run in self.incidents.values_mut() {
+            run.incident.changes = near(&known);
+        }
+    }
+
+    pub(crate) fn on_correlated(&mut self, asked: &[Anomaly], groupings: &[Grouping]) {
+        let mut opening: BTreeMap<&str, Vec<(&AnomalyId, &str)>> = BTreeMap::new();
+        let mut joining: BTreeMap<&IncidentId, Vec<(&AnomalyId, &str)>> = BTreeMap::new();
+        for grouping in groupings {
+            let waits = self.pending.contains_key(&grouping.anomaly) && asked.iter().any(|a| a.id == grouping.anomaly);
+            let entry = (&grouping.anomaly, grouping.because.as_str());
+            match &grouping.into {
+                _ if !waits => {}
+                Placement::Ignore => {}
+                Placement::Open { key } => opening.entry(key).or_default().push(entry),
+                Placement::Join { incident } if self.incidents.contains_key(incident) => {
+                    joining.entry(incident).or_default().push(entry);
+                }
+                Placement::Join { incident } => {
+                    let because = format!("`{incident}` is not open, so `{}` opens one", grouping.anomaly);
+                    self.degraded("correlation", because);
+                    opening.entry(grouping.anomaly.as_str()).or_default().push(entry);
+                }
+            }
+        }
+        for members in opening.values() {
+            self.open(members);
+        }
+        for (incident, members) in joining {
+            self.join(incident, members);
+        }
+    }
+
+    /// The correlator failed: one incident an entity, which loses grouping and nothing else.
+    pub(crate) fn correlate_alone(&mut self, asked: &[Anomaly]) {
+        let mut by_entity: BTreeMap<String, Vec<(&AnomalyId, &str)>> = BTreeMap::new();
+        for anomaly in asked.iter().filter(|a| self.pending.contains_key(&a.id)) {
+            let because = "the correlator failed, so each entity stands alone";
+            by_entity.entry(anomaly.entity.to_string()).or_default().push((&anomaly.id, because));
+        }
+        for members in by_entity.values() {
+            self.open(members);
+        }
+    }
+
+    fn take_pending(&mut self, members: &[(&AnomalyId, &str)]) -> (Vec<Anomaly>, Vec<AnomalyId>, Vec<String>) {
+        let anomalies: Vec<Anomaly> = members.iter().filter_map(|(id, _)| self.pending.remove(*id)).collect();
+        let ids = anomalies.iter().map(|a| a.id.clone()).collect();
+        let mut because: Vec<String> = members.iter().map(|(_, because)| (*because).to_owned()).collect();
+        because.sort();
+        because.dedup();
+        (anomalies, ids, because)
+    }
+
+    fn open(&mut self, members: &[(&AnomalyId, &str)]) {
+        let Some(now) = self.now.clone() else { return };
+        let (anomalies, ids, because) = self.take_pending(members);
+        let Some(onset) = anomalies.iter().map(|a| a.onset).min() else { return };
+        self.n_incidents += 1;
+        let id = IncidentId::numbered(self.n_incidents);
+        let incident = Incident {
+            id: id.clone(),
+            state: IncidentState::Open,
+            severity: Severity::Low,
+            onset,
+            opened: now.wall,
+            anomalies,
+            changes: near(&self.changes),
+            classification: None,
+        };
+        let run = IncidentRun {
+            incident,
+            opened: now,
+            hypothesis: None,
+            diagnoses: 0,
+            plans: 0,
+            run: None,
+            tried: Vec::new(),
+        };
+        self.incidents.insert(id.clone(), run);
+        self.fact(Fact::IncidentOpened { incident: id.clone(), anomalies: ids, onset, because });
+        let settle_ms = self.settings().settle_ms;
+        self.start_timer(TimerKey::Settle(id.clone()), settle_ms);
+        self.watch_quiet(&id);
+    }
+
+    fn join(&mut self, id: &IncidentId, members: Vec<(&AnomalyId, &str)>) {
+        let (anomalies, ids, because) = self.take_pending(&members);
+        let Some(run) = self.incidents.get_mut(id) else { return };
+        if anomalies.is_empty() {
+            return;
+        }
+        run.incident.onset = anomalies.iter().map(|a| a.onset).fold(run.incident.onset, std::cmp::Ord::min);
+        run.incident.anomalies.extend(anomalies);
+        self.fact(Fact::IncidentGrew { incident: id.clone(), anomalies: ids, because });
+        self.watch_quiet(id);
+        self.reconsider(id);
+    }
+
+    /// Starts or stops the wait for quiet, whichever the anomalies say.
+    fn watch_quiet(&mut self, id: &IncidentId) {
+        let Some(run) = self.incidents.get(id) else { return };
+        let key = TimerKey::Quiet(id.clone());
+        let is_quiet = run.incident.ongoing().next().is_none();
+        if !is_quiet {
+            self.timers.stop(&key);
+        } else if !self.timers.runs(&key) {
+            let quiet_ms = self.settings().quiet_ms;
+            self.start_timer(key, quiet_ms);
+        }
+    }
+
+    /// All anomalies have been over for a while. While steps are under way their own verification decides.
+    pub(crate) fn on_quiet(&mut self, id: &IncidentId) {
+        let Some(run) = self.incidents.get(id) else { return };
+        let under_way = run.run.as_ref().is_some_and(|plan| {
+            let steps = self.kernel.plan(&plan.plan.id).map(|entry| &entry.steps);
+            steps.is_some_and(|steps| {
+                steps.values().any(|s| s.open.is_some() || matches!(s.state, StepState::Applied | StepState::Verifying | StepState::Compensating))
+            })
+        });
+        if under_way {
+            let quiet_ms = self.settings().quiet_ms;
+            self.start_timer(TimerKey::Quiet(id.clone()), quiet_ms);
+            return;
+        }
+        self.cancel_unsent(id, "the signals came back by themselves");
+        self.close(id, "the signals came back");
+    }
+
+    pub(crate) fn move_incident(&mut self, id: &IncidentId, to: IncidentState, because: impl Into<String>) {
+        let Some(run) = self.incidents.get_mut(id) else { return };
+        if run.incident.state != to {
+            run.incident.state = to;
+            self.fact(Fact::IncidentMoved { incident: id.clone(), to, because: because.into() });
+        }
+    }
+
+    /// A person gets it; the library goes on watching, and closes it when the signals have come back.
+    pub(crate) fn hand_over(&mut self, id: &IncidentId, because: impl Into<String>) {
+        self.timers.stop(&TimerKey::Settle(id.clone()));
+        self.move_incident(id, IncidentState::HandedOver, because);
+        self.watch_quiet(id);
+    }
+
+    pub(crate) fn close(&mut self, id: &IncidentId, because: impl Into<String>) {
+        self.draw_lesson(id);
+        self.move_incident(id, IncidentState::Closed, because);
+        self.incidents.remove(id);
+        self.timers.stop(&TimerKey::Settle(id.clone()));
+        self.timers.stop(&TimerKey::Quiet(id.clone()));
+        self.forget_commands(|command| match command {
+            Command::Diagnose { incident, .. } | Command::Classify { incident } | Command::Plan { incident, .. } => incident == id,
+            _ => false,
+        });
+    }
+
+    pub(crate) fn on_overridden(&mut self, id: &IncidentId, by: &Person, reason: &str, undo: bool) {
+        if !self.incidents.contains_key(id) {
+            return;
+        }
+        let because = format!("{} took it over: {reason}", by.name);
+        if let Some(run) = self.incidents.get_mut(id).and_then(|run| run.run.as_mut()) {
+            run.overridden = true;
+            run.failing.get_or_insert_with(|| because.clone());
+        }
+        self.forget_commands(|command| match command {
+            Command::Diagnose { incident, .. } | Command::Classify { incident } | Command::Plan { incident, .. } => incident == id,
+            _ => false,
+        });
+        self.cancel_unsent(id, &because);
+        self.hand_over(id, because.clone());
+        if undo {
+            self.undo_all(id, &because);
+        }
+    }
+}
+
+fn holds<'a>(incident: &'a mut Incident, id: &AnomalyId) -> Option<(IncidentId, &'a mut Anomaly)> {
+    let name = incident.id.clone();
+    incident.anomalies.iter_mut().find(|a| a.id == *id).map(|a| (name, a))
+}
+
+/// The newest changes, oldest first.
+fn near(changes: &[Change]) -> Vec<Change> {
+    changes[changes.len().saturating_sub(MAX_INCIDENT_CHANGES)..].to_vec()
+}

@@ -1,0 +1,133 @@
+//! Outcomes: whether a step helped, how a plan ended, and what it teaches.
+
+use ir_core::journal::Fact;
+use ir_core::{Holds, IncidentId, IncidentState, Moment, Outcome, Recovery, StepRef, StepState, Verified};
+
+use crate::engine::command::Command;
+use crate::engine::machine::Machine;
+use crate::engine::timer::TimerKey;
+
+impl Machine {
+    /// Asks the verifier, unless it is being asked.
+    pub(crate) fn verify(&mut self, step: &StepRef) {
+        let verifying = self.kernel.step(step).is_some_and(|entry| entry.state == StepState::Verifying);
+        if !verifying || self.waits_for(|c| matches!(c, Command::Verify { step: other, .. } if other == step)) {
+            return;
+        }
+        let Some(incident) = self.incident_of(step) else { return };
+        let Some((call, verification)) = self.planned_step(step).map(|s| (s.call.clone(), s.verification.clone())) else { return };
+        let Some(applied) = self.run_of(step).and_then(|run| run.verifying.get(&step.step)).map(|run| run.applied) else { return };
+        self.command(Command::Verify { step: step.clone(), incident, call, verification, applied });
+    }
+
+    pub(crate) fn on_verified(&mut self, step: &StepRef, verified: &Verified) {
+        let now = self.mono_ns();
+        let hold_ms = self.planned_step(step).map_or(u64::MAX, |planned| planned.verification.hold_ms);
+        let Some(verify) = self.run_of(step).and_then(|run| run.verifying.get_mut(&step.step)) else { return };
+        if verified.holds != Holds::Yes {
+            verify.held_since_mono_ns = None;
+            return self.verify_later(step);
+        }
+        let since = *verify.held_since_mono_ns.get_or_insert(now);
+        if now.saturating_sub(since) < hold_ms.saturating_mul(1_000_000) {
+            return self.verify_later(step);
+        }
+        verify.over = true;
+        self.forget_step(step);
+        self.move_step(step, StepState::Done, format!("{}, for {hold_ms} ms", verified.because));
+        if let Some(id) = self.incident_of(step) {
+            self.advance(&id);
+        }
+    }
+
+    /// The verifier failed: counts as unknown, never as yes.
+    pub(crate) fn on_unverified(&mut self, step: &StepRef) {
+        if let Some(verify) = self.run_of(step).and_then(|run| run.verifying.get_mut(&step.step)) {
+            verify.held_since_mono_ns = None;
+        }
+        self.verify_later(step);
+    }
+
+    fn verify_later(&mut self, step: &StepRef) {
+        let every_ms = self.settings().verify_every_ms;
+        self.start_timer(TimerKey::Verify(step.clone()), every_ms);
+    }
+
+    /// The time to succeed is over.
+    pub(crate) fn on_verify_over(&mut self, step: &StepRef) {
+        if self.kernel.step(step).is_some_and(|entry| entry.state == StepState::Verifying) {
+            self.fail_plan(step, "the signals did not come back in time");
+        }
+    }
+
+    /// Every step of the plan is over: what came of it, and what follows.
+    pub(crate) fn finish_plan(&mut self, id: &IncidentId) {
+        let states = self.steps_of(id);
+        let Some(run) = self.incidents.get_mut(id) else { return };
+        let Some(plan) = run.run.take() else { return };
+        let all = |wanted: StepState| states.iter().all(|(_, state)| *state == wanted);
+        let any = |wanted: &[StepState]| states.iter().any(|(_, state)| wanted.contains(state));
+        let recovery = if any(&[StepState::Unknown, StepState::RollbackFailed]) {
+            Recovery::Unknown
+        } else if all(StepState::Done) && plan.failing.is_none() {
+            Recovery::Recovered
+        } else {
+            Recovery::NotRecovered
+        };
+        let sent = plan.first_effect.is_some();
+        for tried in run.tried.iter_mut().filter(|tried| plan.plan.steps.iter().any(|step| step.call == tried.call)) {
+            tried.recovery = recovery;
+        }
+        let because = plan.failing.clone().unwrap_or_else(|| "every step is done and measured".to_owned());
+        let (opened, onset) = (run.opened.clone(), run.incident.onset);
+        let outcome = Outcome {
+            incident: id.clone(),
+            plan: plan.plan.id.clone(),
+            recovery,
+            detect_ms: u64::try_from(opened.wall.since(onset).as_millis()).unwrap_or(u64::MAX),
+            decide_ms: between(Some(&opened), plan.decided.as_ref()).unwrap_or_default(),
+            act_ms: between(plan.decided.as_ref(), plan.first_effect.as_ref()),
+            recover_ms: if recovery == Recovery::Recovered {
+                between(plan.first_effect.as_ref(), self.now.as_ref())
+            } else {
+                None
+            },
+            because: because.clone(),
+        };
+        self.fact(Fact::OutcomeReached(outcome));
+        match recovery {
+            Recovery::Recovered => self.close(id, "the signals came back"),
+            Recovery::Unknown => self.hand_over(id, format!("{because}; a person must look")),
+            Recovery::NotRecovered => self.try_another(id, plan.overridden, sent, &because),
+        }
+    }
+
+    /// Another plan, if there may be one; else a person.
+    fn try_another(&mut self, id: &IncidentId, overridden: bool, sent: bool, because: &str) {
+        let limit = self.settings().plans;
+        let more = self.incidents.get(id).is_some_and(|run| {
+            run.plans < limit && run.incident.state != IncidentState::HandedOver && run.incident.ongoing().next().is_some()
+        });
+        if more && sent && !overridden {
+            self.move_incident(id, IncidentState::Open, format!("{because}; another plan is looked for"));
+            self.diagnose_later(id);
+        } else {
+            self.hand_over(id, because);
+        }
+    }
+
+    pub(crate) fn draw_lesson(&mut self, id: &IncidentId) {
+        let at = self.wall();
+        let Some(run) = self.incidents.get(id) else { return };
+        let cause = run.hypothesis.as_ref().and_then(|h| h.leading()).map(|cause| cause.entity.clone());
+        let lesson = ir_plan::lesson::draw(&run.incident, cause, run.tried.clone(), at);
+        self.fact(Fact::LessonDrawn(lesson.clone()));
+        self.command(Command::Keep { lesson: Box::new(lesson) });
+        self.timers.stop(&TimerKey::Quiet(id.clone()));
+    }
+}
+
+fn between(from: Option<&Moment>, to: Option<&Moment>) -> Option<u64> {
+    let ns = to?.mono_since(from?)?;
+    Some(ns / 1_000_000)
+}
