@@ -5,15 +5,19 @@
 
 mod cli;
 mod clock;
+mod director;
 mod fault;
 mod http;
+mod judge;
 mod load;
 mod parent;
+mod person;
 mod records;
 mod responder;
 mod rng;
 mod service;
 mod shop;
+mod story;
 
 use std::process::ExitCode;
 
@@ -40,7 +44,7 @@ fn run() -> Result<ExitCode> {
                 print!("{}", cli::HELP);
                 Ok(ExitCode::SUCCESS)
             }
-            Role::Director(_options) => Ok(ExitCode::SUCCESS),
+            Role::Director(options) => director::run(options).await,
             Role::Shop(run) => shop::run(run, program()?).await.map(|()| ExitCode::SUCCESS),
             Role::Service(options) => service::run(options).await.map(|()| ExitCode::SUCCESS),
             Role::Load(options) => load::run(options).await.map(|()| ExitCode::SUCCESS),

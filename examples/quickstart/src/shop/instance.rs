@@ -80,10 +80,6 @@ impl Instance {
         gone.ok().flatten().unwrap_or_else(|| "lost".to_owned())
     }
 
-    pub(crate) fn is_gone(&self) -> bool {
-        self.exited.borrow().is_some()
-    }
-
     /// Asks the process to stop and makes it, after `grace`.
     pub(crate) async fn stop(&self, grace: Duration) {
         // An order to a process that is gone is already carried out.
