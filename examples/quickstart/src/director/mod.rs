@@ -2,6 +2,7 @@
 
 mod report;
 mod troupe;
+mod wait;
 mod watch;
 
 use std::ffi::OsString;
@@ -13,17 +14,17 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 use hyper::body::Bytes;
 use jiff::Timestamp;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 
 use crate::cli::{DirectorOptions, Tier};
 use crate::clock::{self, seconds_between};
 use crate::fault::{Fault, Harmless};
 use crate::http::{self, Call, Client};
-use crate::judge::{Evidence, Healer, back_at, describe, judge};
+use crate::judge::{Evidence, Healer, describe, judge};
 use crate::parent;
 use crate::person;
 use crate::records::{self, Alert, Effect, Processes, ResponderReport, RunDir, ShopFile, Tail, Version, next_version};
-use crate::story::{Story, Voice, bar};
+use crate::story::{Story, Voice};
 use report::Outcome;
 use troupe::Player;
 use watch::Watch;
@@ -32,18 +33,6 @@ use watch::Watch;
 const TICK: Duration = Duration::from_millis(100);
 /// The shop must be up, and clients answered, by then.
 const READY_SECS: f64 = 15.0;
-/// A run ends after 90 s; so much of it is kept for stopping and judging.
-const DEADLINE_SECS: f64 = 85.0;
-/// The learning time for which the deadline is made; who wants to learn longer, waits longer.
-const USUAL_LEARN_SECS: f64 = 22.0;
-/// How long a fault is watched that nobody heals: time to leave the range, and as long again to stay outside.
-const ALONE_SECS: f64 = 40.0;
-/// With nothing broken, how long after learning nothing may be done.
-const NONE_SECS: f64 = 60.0;
-/// A person at the terminal may take so long to answer.
-const THINK_SECS: f64 = 120.0;
-/// Once clients are well, the responder gets so long to finish its own checks.
-const SETTLE_SECS: f64 = 10.0;
 /// A bad deployment drains for at most 2.5 s after a start of at most 5 s.
 const STRIKE_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -231,30 +220,6 @@ impl Director {
         Ok(())
     }
 
-    /// Lets healthy seconds pass, for the responder to learn and for the judge to know what clients are used to.
-    async fn learn(&mut self) -> Result<Timestamp> {
-        let first = loop {
-            self.tick().await?;
-            if let Some(first) = self.watch.first_answer() {
-                break first;
-            }
-            ensure!(self.story.secs() < READY_SECS, "no client got an answer within {READY_SECS} s");
-        };
-        self.watch.count_from(first);
-        let learn_secs = self.options.learn_secs;
-        self.story.tell(Voice::Director, &format!("{learn_secs:.0} s in health, to learn what is usual"));
-        loop {
-            let secs = seconds_between(first, clock::now());
-            if secs >= learn_secs {
-                return Ok(clock::now());
-            }
-            let line =
-                format!("learning {} {secs:2.0} of {learn_secs:.0} s   {}", bar(secs / learn_secs), self.watch.words());
-            self.story.status(&line);
-            self.tick().await?;
-        }
-    }
-
     /// A good new version on another service: a change that is not the cause.
     async fn deploy_harmlessly(&mut self, service: &'static str) -> Result<Timestamp> {
         let path = format!("/v1/services/{service}");
@@ -280,87 +245,6 @@ impl Director {
         let answer = post(self.fault, "/v1/faults", &serde_json::json!({ "kind": fault, "service": target })).await?;
         let at = answer["at"].as_str().context("the shop does not say when it broke")?;
         Ok(at.parse()?)
-    }
-
-    /// Waits until clients are well again, or until there is nothing more to wait for.
-    async fn see_it_through(&mut self, learned_at: Timestamp, fault_at: Timestamp) -> Result<()> {
-        let deadline = self.deadline_secs();
-        let mut person: Option<oneshot::Receiver<Result<String>>> = None;
-        let mut was_inside = true;
-        loop {
-            self.tick().await?;
-            let since = seconds_between(fault_at, clock::now());
-            self.tell_of_clients(&mut was_inside)?;
-            self.mind_the_person(&mut person)?;
-            self.story.status(&format!("{since:4.0} s after   {}", self.watch.words()));
-
-            let acted_secs = self.acted_at.map(|at| seconds_between(fault_at, at));
-            let done = match (self.options.fault, self.healer) {
-                (Fault::None, _) => seconds_between(learned_at, clock::now()) >= NONE_SECS,
-                (_, Healer::Nobody) => since >= ALONE_SECS,
-                _ => back_at(&self.watch.inside, acted_secs).is_some(),
-            };
-            if done {
-                break;
-            }
-            if self.story.secs() >= deadline {
-                self.story.tell(Voice::Director, "time is up");
-                return Ok(());
-            }
-        }
-        let settle_until = (self.story.secs() + SETTLE_SECS).min(deadline);
-        let waits = self.options.fault != Fault::None && self.healer == Healer::Responder;
-        while waits && self.story.secs() < settle_until && !self.run.settled().exists() && self.revive_at.is_none() {
-            self.story.status("clients are well; the responder finishes");
-            self.tick().await?;
-        }
-        Ok(())
-    }
-
-    fn deadline_secs(&self) -> f64 {
-        let think = if self.typed.is_some() { THINK_SECS } else { 0.0 };
-        let person = self.options.person_after_secs.unwrap_or(0.0);
-        DEADLINE_SECS + (self.options.learn_secs - USUAL_LEARN_SECS).max(0.0) + think + person
-    }
-
-    /// Tells when clients leave the range and when they are inside again.
-    fn tell_of_clients(&mut self, was_inside: &mut bool) -> Result<()> {
-        let Some(inside) = self.watch.inside.last().copied() else { return Ok(()) };
-        if inside != *was_inside {
-            let words = self.watch.words();
-            let how = if inside { "well again" } else { "suffer" };
-            self.story.tell(Voice::Clients, &format!("{how}: {words}"));
-            *was_inside = inside;
-        }
-        if self.options.alert_now && !inside && self.first_alert.is_none() {
-            let text = format!("clients suffer: {}", self.watch.words());
-            records::append_line(&self.run.alerts(), &Alert { at: clock::now(), text })?;
-        }
-        Ok(())
-    }
-
-    /// Calls the simulated person when their time has come, and tells what they did.
-    fn mind_the_person(&mut self, person: &mut Option<oneshot::Receiver<Result<String>>>) -> Result<()> {
-        let (Some(after), Some(alert)) = (self.options.person_after_secs, self.first_alert) else { return Ok(()) };
-        if self.options.fault == Fault::None {
-            return Ok(());
-        }
-        match person {
-            None if seconds_between(alert, clock::now()) >= after => {
-                self.story.tell(Voice::Person, &format!("looks into it, {after:.0} s after the alert"));
-                let (sender, receiver) = oneshot::channel();
-                let (control, fault, target) = (self.control, self.options.fault, self.options.target);
-                tokio::spawn(async move { sender.send(person::heal(control, fault, target).await) });
-                *person = Some(receiver);
-            }
-            Some(receiver) => match receiver.try_recv() {
-                Ok(Ok(done)) => self.story.tell(Voice::Person, &format!("{done}: done")),
-                Ok(Err(error)) => return Err(error.context("the person could not act")),
-                Err(_) => {}
-            },
-            None => {}
-        }
-        Ok(())
     }
 
     /// Clients first, so that none of them sees the rest go; then the responder, which closes its journal.

@@ -85,7 +85,7 @@ async fn business(state: &State, request: &Request) -> Response {
     ];
     match outcome {
         Ok(()) => {
-            if number % LOG_EVERY == 0 {
+            if number.is_multiple_of(LOG_EVERY) {
                 state.log.event("info", "request served", &fields);
             }
             http::json(200, &serde_json::json!({ "service": state.name, "version": state.version.version }))
