@@ -54,6 +54,10 @@ impl Instance {
         let mut command = Command::new(&start.program);
         command.arg("service").args(["--name", start.service, "--instance", &start.id]);
         command.arg("--version-file").arg(&start.version_file).arg("--log").arg(&start.log);
+        // Whatever a process drops when it dies (a core, for one) falls among the logs.
+        if let Some(folder) = start.log.parent() {
+            command.current_dir(folder);
+        }
         if let Some((peer, address)) = start.peer {
             command.args(["--peer", peer, "--peer-address", &address.to_string()]);
         }

@@ -25,6 +25,8 @@ use supervisor::Supervisor;
 /// Runs until asked to stop. The services go with us: their standard input ends when we do.
 pub(crate) async fn run(run: RunDir, program: PathBuf) -> Result<()> {
     let _lines = parent::lines();
+    // The services stand elsewhere, so their paths must not depend on where we stand.
+    let run = RunDir(std::path::absolute(run.0)?);
     run.create()?;
     let supervisor = Supervisor::start(run.clone(), program).await?;
     let operations = Operations::new(Arc::clone(&supervisor));
