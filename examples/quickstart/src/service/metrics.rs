@@ -9,7 +9,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 /// Upper bounds in seconds: from a single millisecond to beyond every timeout in the shop.
-const BUCKETS: [f64; 13] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
+const BUCKETS: [f64; 15] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
 
 #[derive(Debug)]
 pub(crate) struct Metrics {

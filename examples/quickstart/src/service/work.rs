@@ -10,8 +10,9 @@ use crate::http::{self, Call, CallError, Request, Response};
 use crate::rng::fnv;
 
 /// A healthy request takes this long in each service besides its call: the stand-in for a look into a store. Four of
-/// these give clients a p95 near 45 ms, so that a few milliseconds of scheduling noise stay small beside it.
-const WORK_MS: [f64; 2] = [4.0, 12.0];
+/// these give clients a p95 near 85 ms. Twice that is the end of their range, so tens of milliseconds of scheduling
+/// noise on a busy machine do not look like an outage, and half a second of fault does.
+const WORK_MS: [f64; 2] = [8.0, 24.0];
 /// One info line per so many requests.
 const LOG_EVERY: u64 = 100;
 
