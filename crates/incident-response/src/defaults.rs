@@ -5,7 +5,7 @@ use std::sync::Arc;
 use ir_adapters::clock::SystemClock;
 use ir_core::{Classifier, Clock, ConfigError, Correlator, Diagnoser, Problem, Verifier};
 use ir_detect::hypothesis::{GraphDiagnoser, GraphDiagnoserConfig};
-use ir_detect::incident::{StandardCorrelator, StandardCorrelatorConfig};
+use ir_detect::incident::{StandardCorrelator, CorrelatorConfig};
 use ir_plan::classification::{RuleClassifier, RuleClassifierConfig};
 use ir_plan::outcome::SignalVerifier;
 
@@ -21,7 +21,7 @@ pub(crate) struct Defaults {
 /// The defaults; should one not pass its own check, that is a problem like any other.
 pub(crate) fn parts(problems: &mut Vec<Problem>) -> Option<Defaults> {
     let mut keep = |error: ConfigError| problems.extend(error.into_problems());
-    let correlator = StandardCorrelator::new(StandardCorrelatorConfig::default()).map_err(&mut keep).ok();
+    let correlator = StandardCorrelator::new(CorrelatorConfig::default()).map_err(&mut keep).ok();
     let diagnoser = GraphDiagnoser::new(GraphDiagnoserConfig::default()).map_err(&mut keep).ok();
     let classifier = RuleClassifier::new(RuleClassifierConfig::default()).map_err(&mut keep).ok();
     Some(Defaults {

@@ -18,7 +18,7 @@ use tokio::sync::{broadcast, mpsc, watch};
 
 use super::config::{EngineConfig, EngineSettings};
 use super::handle::Handle;
-use super::observe::{Observer, SharedStore};
+use super::observe::Observer;
 use super::perform::Parts;
 use super::replay::Replayer;
 use super::shell::{Shell, Work};
@@ -308,7 +308,7 @@ impl Responder {
         .await?;
         let (machine, owed) = replayer.finish();
 
-        let store = SharedStore::new(ir_detect::observations::ObservationStore::default());
+        let store = Arc::new(ir_detect::observations::ObservationStore::default());
         let mut planners: Vec<Arc<dyn Planner>> = Vec::new();
         planners.extend(builder.playbooks.clone().map(|books| Arc::new(PlaybookPlanner::new(books)) as Arc<dyn Planner>));
         planners.extend(builder.planners.iter().cloned());

@@ -4,13 +4,13 @@
 //! shell makes event and facts durable in one append, and only then performs the commands. What a command brings back is an
 //! event again. Replay is the same machine fed with recorded events.
 
-pub mod builder;
+pub(crate) mod builder;
 pub mod command;
-pub mod config;
-pub mod handle;
+pub(crate) mod config;
+pub(crate) mod handle;
 pub mod machine;
-pub mod replay;
-pub mod status;
+pub(crate) mod replay;
+pub(crate) mod status;
 
 mod observe;
 mod perform;

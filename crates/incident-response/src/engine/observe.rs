@@ -1,12 +1,12 @@
 //! Looking at the sources: polls them, lets the detectors see what came, feeds the observation store, and hands rounds over.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use ir_core::journal::Observed;
 use ir_core::signal::PollRecord;
-use ir_core::{Ctx, Cursor, Detector, Error, Observations, PartName, Polled, Result, SignalBatch, SignalSource, SnapshotStore};
+use ir_core::{Ctx, Cursor, Detector, Error, PartName, Polled, Result, SignalBatch, SignalSource, SnapshotStore};
 use ir_detect::observations::ObservationStore;
 use tokio::sync::mpsc;
 
@@ -27,29 +27,11 @@ pub(crate) struct Observer {
     pub(crate) sources: Vec<Arc<dyn SignalSource>>,
     pub(crate) detectors: Vec<Arc<dyn Detector>>,
     pub(crate) snapshots: Option<Arc<dyn SnapshotStore>>,
-    pub(crate) store: SharedStore,
+    pub(crate) store: Arc<ObservationStore>,
     pub(crate) cursors: BTreeMap<PartName, Cursor>,
     pub(crate) poll_every: Duration,
     pub(crate) answer_within: Duration,
     pub(crate) snapshot_every: Duration,
-}
-
-/// The observation store, shared with whoever cuts from it.
-#[derive(Debug, Clone)]
-pub(crate) struct SharedStore(Arc<Mutex<ObservationStore>>);
-
-impl SharedStore {
-    pub(crate) fn new(store: ObservationStore) -> Self {
-        Self(Arc::new(Mutex::new(store)))
-    }
-
-    fn observe(&self, batch: &SignalBatch) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).observe(batch);
-    }
-
-    pub(crate) fn cut(&self, until: ir_core::Timestamp, window: Duration) -> Observations {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).cut(until, window)
-    }
 }
 
 impl Observer {
@@ -140,7 +122,7 @@ impl Observer {
             let kept = async {
                 let snapshot = detector.snapshot(ctx).await?;
                 store.put(ctx, &snapshot).await?;
-                Result::Ok((snapshot.name.clone(), snapshot.digest()))
+                Ok::<_, Error>((snapshot.name.clone(), snapshot.digest()))
             };
             match kept.await {
                 Ok(digest) => taken.push(digest),

@@ -11,10 +11,10 @@ use ir_core::{
     Direction, Error, ErrorKind, Execution, Executor, Failure, IncidentId, Lesson, LessonStore, PartName, Permit, PlanInput,
     Planned, Planner, Precondition, Probe, Result, StepRef, Topology, Verifier,
 };
+use ir_detect::observations::ObservationStore;
 
 use super::command::{Command, Ordered};
 use super::machine::Machine;
-use super::observe::SharedStore;
 
 /// How much history a diagnoser and a verifier may see.
 const HISTORY: Duration = Duration::from_secs(15 * 60);
@@ -32,7 +32,7 @@ pub(crate) struct Parts {
     pub(crate) executors: BTreeMap<ActionName, Arc<dyn Executor>>,
     pub(crate) topology: Topology,
     pub(crate) catalogue: Catalogue,
-    pub(crate) store: SharedStore,
+    pub(crate) store: Arc<ObservationStore>,
     pub(crate) answer_within: Duration,
 }
 

@@ -376,7 +376,7 @@ async fn feed(ctx: Ctx, journal: Arc<dyn Journal>, sink: Arc<dyn AuditSink>, mut
             if !page.records.is_empty() {
                 sink.copy(&ctx, &page.records).await?;
             }
-            Result::Ok(page.records.is_empty())
+            Ok::<_, ir_core::Error>(page.records.is_empty())
         };
         match copied.await {
             Ok(false) => {}
