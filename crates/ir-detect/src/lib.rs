@@ -1,1 +1,20 @@
-//! Finds what is wrong and why: detectors, correlation and causal ranking.
+#![doc = include_str!("../README.md")]
+
+pub mod stats;
+
+pub mod anomaly;
+pub mod hypothesis;
+pub mod incident;
+pub mod observations;
+
+mod check;
+mod pairs;
+
+pub use anomaly::{
+    AbsenceConfig, AbsenceDetector, BaselineConfig, BaselineDetector, Bounds, Detectors, EpisodeConfig,
+    ErrorRateConfig, ErrorRateDetector, LatencyConfig, LatencyDetector, MetricNames, SaturationConfig,
+    SaturationDetector, ShiftConfig, ShiftDetector,
+};
+pub use hypothesis::{GraphDiagnoser, GraphDiagnoserConfig};
+pub use incident::{CorrelatorConfig, StandardCorrelator};
+pub use observations::{ObservationStore, ObservationStoreConfig};

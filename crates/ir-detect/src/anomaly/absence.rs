@@ -1,0 +1,200 @@
+//! Absence: an entity that used to answer and no longer does.
+//!
+//! One failed scrape is nothing: machines are busy. Several in a row over some time are, and so is silence of one entity
+//! while others are heard. When all are silent nobody can tell time from the signals, and nothing is said: a source that fails
+//! as a whole is an error of its own.
+
+use std::collections::BTreeMap;
+
+use ir_core::anomaly::Direction;
+use ir_core::{Anomaly, EntityId, Problem, Result, Series, Symptom, Timestamp};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::episode::{EpisodeConfig, Finding, Judge, Key, Tracks, Verdict};
+use super::host::{Core, detector};
+use super::looks::{Interest, Look};
+use super::names::Bounds;
+use super::subject;
+use crate::check::Check;
+use crate::stats::Ewma;
+
+/// How an [`AbsenceDetector`] decides.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct AbsenceConfig {
+    /// Failed scrapes in a row that count. Default 2.
+    #[schemars(range(min = 1, max = 1000))]
+    pub misses: u32,
+    /// And so long without a good one. Seconds, default 1.4: at two scrapes a second a busy machine may lose two in a row.
+    #[schemars(range(min = 0.0, max = 86_400.0))]
+    pub after_secs: f64,
+    /// Usual intervals of silence that count. Default 4, and never less than twice `after_secs`.
+    #[schemars(range(min = 2.0, max = 1000.0))]
+    pub silent_intervals: f64,
+    /// Good looks before an entity is known; until then nothing is said of it. Default 3.
+    #[schemars(range(min = 1, max = 1000))]
+    pub known_after: u32,
+    /// How likely a scrape fails without a fault. Default 0.001: each miss adds 6.9 nats of surprise.
+    #[schemars(range(min = 1e-9, max = 0.5))]
+    pub chance_of_miss: f64,
+    /// How much is kept.
+    pub bounds: Bounds,
+    /// When episodes begin and end. Default: they begin at once, since misses are counted already, and end after 2 good looks.
+    pub episode: EpisodeConfig,
+}
+
+impl Default for AbsenceConfig {
+    fn default() -> Self {
+        Self {
+            misses: 2,
+            after_secs: 1.4,
+            silent_intervals: 4.0,
+            known_after: 3,
+            chance_of_miss: 0.001,
+            bounds: Bounds::default(),
+            episode: EpisodeConfig { begin_looks: 1, end_looks: 2, ..EpisodeConfig::default() },
+        }
+    }
+}
+
+impl AbsenceConfig {
+    fn check(&self) -> Vec<Problem> {
+        let mut check = Check::default();
+        check.count("misses", self.misses as usize, 1, 1000);
+        check.within("after_secs", self.after_secs, 0.0, 86_400.0);
+        check.within("silent_intervals", self.silent_intervals, 2.0, 1000.0);
+        check.count("known_after", self.known_after as usize, 1, 1000);
+        check.within("chance_of_miss", self.chance_of_miss, 1e-9, 0.5);
+        check.part("bounds", self.bounds.check());
+        check.part("episode", self.episode.check());
+        check.done()
+    }
+}
+
+detector! {
+    /// Finds entities that no longer answer.
+    ///
+    /// Assumes that misses without a fault are independent. About 200 bytes an entity.
+    AbsenceDetector, Absence, AbsenceConfig
+}
+
+#[derive(Debug)]
+struct Absence(AbsenceConfig);
+
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct Presence {
+    good: u32,
+    misses: u32,
+    first_miss: Option<Timestamp>,
+    last_good: Timestamp,
+    last: Timestamp,
+    interval: Ewma,
+}
+
+impl Core for Absence {
+    type State = BTreeMap<EntityId, Presence>;
+    const NAME: &'static str = "absence";
+    const VERSION: u32 = 1;
+
+    fn interest(&self) -> Interest<'_> {
+        Interest { start_time: "", bounds: &self.0.bounds, eager: true }
+    }
+
+    fn episode(&self) -> &EpisodeConfig {
+        &self.0.episode
+    }
+
+    fn wants(&self, _: &Series) -> bool {
+        false
+    }
+
+    fn look(
+        &self,
+        state: &mut Self::State,
+        tracks: &mut Tracks,
+        judge: Judge<'_>,
+        look: &Look,
+        out: &mut Vec<Anomaly>,
+    ) -> Result<()> {
+        let presence = state.entry(look.entity.clone()).or_default();
+        presence.look(look);
+        let misses = presence.misses;
+        let gone_secs = look.at.since(presence.last_good).as_secs_f64();
+        let known = presence.good >= self.0.known_after;
+        let bad = known && misses >= self.0.misses && gone_secs >= self.0.after_secs;
+        let verdict = match misses {
+            0 => Verdict::Good,
+            _ if bad => Verdict::Bad,
+            _ => Verdict::Unsure,
+        };
+        self.judge(tracks, judge, &look.entity, presence, f64::from(misses), verdict, "failed scrapes", out)?;
+        for (entity, presence) in state.iter_mut().filter(|(entity, _)| **entity != look.entity) {
+            let silent_secs = look.at.since(presence.last).as_secs_f64();
+            let Some(interval) = presence.interval.mean().filter(|interval| *interval > 0.0) else { continue };
+            let limit = (self.0.silent_intervals * interval).max(2.0 * self.0.after_secs);
+            if presence.good >= self.0.known_after && silent_secs > limit {
+                presence.first_miss = presence.first_miss.or(Some(presence.last));
+                let missed = (silent_secs / interval).floor();
+                self.judge(tracks, judge, entity, presence, missed, Verdict::Bad, "scrapes that never came", out)?;
+            }
+        }
+        state.retain(|_, presence| look.at.since(presence.last).as_secs() <= self.0.bounds.forget_secs);
+        Ok(())
+    }
+}
+
+/// The interval follows the last two minutes.
+const INTERVAL_HALF_LIFE_SECS: f64 = 120.0;
+
+impl Presence {
+    fn look(&mut self, look: &Look) {
+        if self.last != Timestamp::default() {
+            let elapsed = look.at.since(self.last).as_secs_f64();
+            self.interval.push(elapsed, elapsed, INTERVAL_HALF_LIFE_SECS);
+        }
+        self.last = look.at;
+        if look.up == Some(false) {
+            self.misses = self.misses.saturating_add(1);
+            self.first_miss = self.first_miss.or(Some(look.at));
+        } else {
+            self.good = self.good.saturating_add(1);
+            (self.misses, self.first_miss, self.last_good) = (0, None, look.at);
+        }
+    }
+}
+
+impl Absence {
+    #[expect(clippy::too_many_arguments, reason = "one call in two places, each with its own words")]
+    fn judge(
+        &self,
+        tracks: &mut Tracks,
+        judge: Judge<'_>,
+        entity: &EntityId,
+        presence: &Presence,
+        misses: f64,
+        verdict: Verdict,
+        what: &str,
+        out: &mut Vec<Anomaly>,
+    ) -> Result<()> {
+        let key = Key::new(entity, subject::UP);
+        let finding = Finding {
+            verdict,
+            nats: -self.0.chance_of_miss.ln() * misses / tracks.factor(&key),
+            symptom: Symptom::Absence,
+            direction: Direction::Gone,
+            onset: presence.first_miss,
+            expected: 1.0,
+            seen: if verdict == Verdict::Good { 1.0 } else { 0.0 },
+            threshold: f64::from(self.0.misses),
+        };
+        let because = |onset| match verdict {
+            Verdict::Good => format!("{entity} answers scrapes again; it did not since {onset}"),
+            _ => format!(
+                "expected an answer to each scrape as in {} looks before, seen {misses} {what} in a row since {onset}",
+                presence.good
+            ),
+        };
+        tracks.judge(judge, &key, &finding, because, out)
+    }
+}

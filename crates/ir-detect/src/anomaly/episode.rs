@@ -1,0 +1,298 @@
+//! From verdicts to episodes: a report when it begins, when it grows clearly, when it ends, and none in between.
+//!
+//! De-duplication before everything else is what most improves detectors (measured on the
+//! Numenta benchmark, A. Lavin and S. Ahmad 2015, doi:10.1109/ICMLA.2015.141). Hysteresis: several bad looks in a row begin an episode, several good ones end it, and looks in between do
+//! neither.
+
+use std::collections::BTreeMap;
+
+use ir_core::anomaly::Direction;
+use ir_core::{
+    Anomaly, AnomalyId, Digest, EntityId, Feedback, Labels, Measured, PartName, Phase, Result, Score, Symptom,
+    Timestamp,
+};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::check::Check;
+use crate::pairs;
+use crate::stats::score_of;
+
+/// When an episode begins, grows and ends.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct EpisodeConfig {
+    /// So many bad looks in a row begin it. Default 2: one is chance, three cost a second more.
+    #[schemars(range(min = 1, max = 1000))]
+    pub begin_looks: u32,
+    /// So many good looks in a row end it. Default 4: half-healed services go up and down.
+    #[schemars(range(min = 1, max = 1000))]
+    pub end_looks: u32,
+    /// It is reported again when the score rose by this much. Default 0.15, so at most six reports an episode.
+    #[schemars(range(min = 0.01, max = 1.0))]
+    pub grow_by: f64,
+    /// Nothing is learned from inside an episode for this long; then the new level is the usual one and the episode ends by
+    /// itself. Seconds, default 900: people who live with it for a quarter of an hour have accepted it.
+    #[schemars(range(min = 1.0, max = 864_000.0))]
+    pub relearn_secs: f64,
+}
+
+impl Default for EpisodeConfig {
+    fn default() -> Self {
+        Self { begin_looks: 2, end_looks: 4, grow_by: 0.15, relearn_secs: 900.0 }
+    }
+}
+
+impl EpisodeConfig {
+    pub(crate) fn check(&self) -> Check {
+        let mut check = Check::default();
+        check.count("begin_looks", self.begin_looks as usize, 1, 1000);
+        check.count("end_looks", self.end_looks as usize, 1, 1000);
+        check.within("grow_by", self.grow_by, 0.01, 1.0);
+        check.within("relearn_secs", self.relearn_secs, 1.0, 864_000.0);
+        check
+    }
+}
+
+/// What an episode is about.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub(crate) struct Key {
+    pub(crate) entity: EntityId,
+    pub(crate) peer: Option<EntityId>,
+    pub(crate) subject: String,
+    pub(crate) labels: Labels,
+}
+
+impl Key {
+    pub(crate) fn new(entity: &EntityId, subject: impl Into<String>) -> Self {
+        Self { entity: entity.clone(), peer: None, subject: subject.into(), labels: Labels::new() }
+    }
+
+    pub(crate) fn to(entity: &EntityId, peer: &EntityId, subject: impl Into<String>) -> Self {
+        Self { peer: Some(peer.clone()), ..Self::new(entity, subject) }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    Good,
+    /// Neither good nor bad: changes nothing.
+    Unsure,
+    Bad,
+}
+
+impl Verdict {
+    /// Bad when `bad`, good when the surprise is below half of its limit.
+    pub(crate) fn of(bad: bool, nats: f64, limit: f64) -> Self {
+        match bad {
+            true => Self::Bad,
+            false if nats < limit / 2.0 => Self::Good,
+            false => Self::Unsure,
+        }
+    }
+}
+
+/// What one look says of one key.
+#[derive(Debug)]
+pub(crate) struct Finding {
+    pub(crate) verdict: Verdict,
+    pub(crate) nats: f64,
+    pub(crate) symptom: Symptom,
+    pub(crate) direction: Direction,
+    /// When the trouble began, if that is known better than by the first bad look.
+    pub(crate) onset: Option<Timestamp>,
+    pub(crate) expected: f64,
+    pub(crate) seen: f64,
+    pub(crate) threshold: f64,
+}
+
+/// Who judges, and when.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Judge<'a> {
+    pub(crate) detector: &'a PartName,
+    pub(crate) version: u32,
+    pub(crate) config: &'a EpisodeConfig,
+    pub(crate) at: Timestamp,
+}
+
+/// The episodes of all keys, and how sensitive each key is. Bounded.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Tracks(#[serde(with = "pairs")] BTreeMap<Key, Track>);
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Track {
+    bad: u32,
+    first_bad: Timestamp,
+    good: u32,
+    open: Option<Open>,
+    /// Kept after the end, because people judge later.
+    last_id: Option<AnomalyId>,
+    factor: f64,
+    seen: Timestamp,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Open {
+    id: AnomalyId,
+    onset: Timestamp,
+    reported: Score,
+}
+
+impl Default for Track {
+    fn default() -> Self {
+        Self {
+            bad: 0,
+            first_bad: Timestamp::default(),
+            good: 0,
+            open: None,
+            last_id: None,
+            factor: 1.0,
+            seen: Timestamp::default(),
+        }
+    }
+}
+
+/// Feedback moves a limit between half and four times what is configured: no number of complaints may blind a detector.
+const FACTOR_RANGE: [f64; 2] = [0.5, 4.0];
+const FACTOR_FALSE_ALARM: f64 = 1.25;
+const FACTOR_MISSED: f64 = 0.8;
+const MAX_TRACKS: usize = 100_000;
+
+impl Tracks {
+    /// By how much the limit of `key` was moved by feedback; 1 at first.
+    pub(crate) fn factor(&self, key: &Key) -> f64 {
+        self.0.get(key).map_or(1.0, |track| track.factor)
+    }
+
+    /// Whether `key` may be learned from: not while it looks bad, unless that has become the usual state.
+    pub(crate) fn may_learn(&self, key: &Key, now: Timestamp, config: &EpisodeConfig) -> bool {
+        match self.0.get(key) {
+            Some(Track { open: Some(open), .. }) => now.since(open.onset).as_secs_f64() > config.relearn_secs,
+            Some(track) => track.bad == 0,
+            None => true,
+        }
+    }
+
+    /// Whether an episode of `key` goes on.
+    pub(crate) fn is_open(&self, key: &Key) -> bool {
+        self.0.get(key).is_some_and(|track| track.open.is_some())
+    }
+
+    /// Takes what a look says; reports go to `out`. `because` gets the onset and gives the sentence.
+    pub(crate) fn judge(
+        &mut self,
+        judge: Judge<'_>,
+        key: &Key,
+        finding: &Finding,
+        because: impl FnOnce(Timestamp) -> String,
+        out: &mut Vec<Anomaly>,
+    ) -> Result<()> {
+        if !self.0.contains_key(key) {
+            if finding.verdict != Verdict::Bad {
+                return Ok(());
+            }
+            if self.0.len() >= MAX_TRACKS {
+                self.0.retain(|_, track| track.open.is_some() || judge.at.since(track.seen).as_secs() < 3_600);
+                if self.0.len() >= MAX_TRACKS {
+                    tracing::warn!(detector = %judge.detector, "too many episodes at once, one is not followed");
+                    return Ok(());
+                }
+            }
+        }
+        let track = self.0.entry(key.clone()).or_default();
+        track.seen = judge.at;
+        let score = score_of(finding.nats);
+        let phase = match (finding.verdict, &mut track.open) {
+            (Verdict::Unsure, _) => {
+                track.bad = 0;
+                return Ok(());
+            }
+            (Verdict::Good, None) => {
+                track.bad = 0;
+                return Ok(());
+            }
+            (Verdict::Bad, None) => {
+                track.first_bad = if track.bad == 0 { judge.at } else { track.first_bad };
+                track.bad += 1;
+                if track.bad < judge.config.begin_looks {
+                    return Ok(());
+                }
+                let onset = finding.onset.unwrap_or(track.first_bad);
+                track.open = Some(Open { id: id_of(judge.detector, key, onset)?, onset, reported: score });
+                track.good = 0;
+                Phase::Began
+            }
+            (Verdict::Bad, Some(open)) => {
+                track.good = 0;
+                if score.as_f64() < open.reported.as_f64() + judge.config.grow_by {
+                    return Ok(());
+                }
+                open.reported = score;
+                Phase::Grew
+            }
+            (Verdict::Good, Some(_)) => {
+                track.good += 1;
+                if track.good < judge.config.end_looks {
+                    return Ok(());
+                }
+                track.bad = 0;
+                Phase::Ended
+            }
+        };
+        let Some(open) = &track.open else { return Ok(()) };
+        let (id, onset, reported) = (open.id.clone(), open.onset, open.reported);
+        if phase == Phase::Ended {
+            track.last_id = Some(id.clone());
+            track.open = None;
+        }
+        out.push(Anomaly {
+            id,
+            detector: judge.detector.clone(),
+            version: judge.version,
+            entity: key.entity.clone(),
+            peer: key.peer.clone(),
+            subject: key.subject.clone(),
+            labels: key.labels.clone(),
+            symptom: finding.symptom,
+            direction: finding.direction,
+            phase,
+            onset,
+            at: judge.at,
+            // The end of an episode says how bad it had been: a score of 0 would say nothing.
+            score: if phase == Phase::Ended { reported } else { score },
+            expected: Measured(finding.expected),
+            seen: Measured(finding.seen),
+            threshold: Measured(finding.threshold),
+            because: because(onset),
+        });
+        Ok(())
+    }
+
+    /// Moves limits within their bounds.
+    pub(crate) fn feedback(&mut self, feedback: &Feedback) {
+        for (key, track) in &mut self.0 {
+            let by = match feedback {
+                Feedback::FalseAlarm { anomaly } => {
+                    let open = track.open.as_ref().map(|open| &open.id);
+                    (open == Some(anomaly) || track.last_id.as_ref() == Some(anomaly)).then_some(FACTOR_FALSE_ALARM)
+                }
+                Feedback::Missed { entity, .. } => (key.entity == *entity).then_some(FACTOR_MISSED),
+            };
+            if let Some(by) = by {
+                track.factor = (track.factor * by).clamp(FACTOR_RANGE[0], FACTOR_RANGE[1]);
+            }
+        }
+    }
+}
+
+/// The same episode has the same name wherever it is computed.
+fn id_of(detector: &PartName, key: &Key, onset: Timestamp) -> Result<AnomalyId> {
+    let peer = key.peer.as_ref().map_or("", EntityId::as_str);
+    let labels = key.labels.to_string();
+    let digest =
+        Digest::of_parts([key.entity.as_str(), peer, key.subject.as_str(), labels.as_str()].map(str::as_bytes)).short();
+    AnomalyId::new(format!("{detector}/{digest}/{}", onset.as_nanos()))
+}
+
+#[cfg(test)]
+mod tests;

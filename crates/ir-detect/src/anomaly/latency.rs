@@ -1,0 +1,272 @@
+//! Latency: later answers than usual, with and without the time spent waiting for others.
+//!
+//! When a callee is slow, all its callers are. What tells the culprit is *exclusive* latency: own mean minus what calls took.
+
+use std::collections::BTreeMap;
+
+use ir_core::anomaly::Direction;
+use ir_core::{Anomaly, EntityId, Problem, Result, Series, Symptom, Timestamp};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::episode::{EpisodeConfig, Finding, Judge, Key, Tracks, Verdict};
+use super::host::{Core, detector};
+use super::looks::{Interest, Look};
+use super::names::{Bounds, MetricNames};
+use super::rates::{Counts, Recent, is_counted};
+use super::subject;
+use crate::check::Check;
+use crate::pairs;
+use crate::stats::{Floors, Location, Ring, gaussian_surprise};
+
+/// How a [`LatencyDetector`] decides.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct LatencyConfig {
+    /// Means and percentiles are taken over so many seconds. Default 2.
+    #[schemars(range(min = 0.1, max = 86_400.0))]
+    pub window_secs: f64,
+    /// Fewer requests in the window say nothing. Default 10.
+    #[schemars(range(min = 1, max = 1_000_000_000))]
+    pub min_requests: usize,
+    /// How many scales out counts. Default 6.
+    #[schemars(range(min = 1.0, max = 100.0))]
+    pub sigmas: f64,
+    /// A mean must be later by this much, however sure the test is. Seconds, default 0.1: what people just do not notice
+    /// (J. Nielsen 1993, "Usability Engineering", ch. 5), and more than a busy machine adds by itself.
+    #[schemars(range(min = 0.0, max = 3600.0))]
+    pub min_effect_secs: f64,
+    /// The same for the 95th percentile, which jumps from bucket to bucket. Seconds, default 0.25.
+    #[schemars(range(min = 0.0, max = 3600.0))]
+    pub p95_min_effect_secs: f64,
+    /// And by this share of the usual value. Default 0.5.
+    #[schemars(range(min = 0.0, max = 100.0))]
+    pub min_effect_ratio: f64,
+    /// The smallest scale that is believed, as a share of the usual value. Default 0.1.
+    #[schemars(range(min = 0.0, max = 10.0))]
+    pub floor_ratio: f64,
+    /// And in seconds. Default 0.005: what schedulers do.
+    #[schemars(range(min = 1e-6, max = 3600.0))]
+    pub floor_secs: f64,
+    /// Nothing is said before so many seconds of a series were learned. Default 8.
+    #[schemars(range(min = 0.0, max = 86_400.0))]
+    pub warm_secs: f64,
+    /// Nothing is said before so many looks were learned. Default 10.
+    #[schemars(range(min = 3, max = 10_000))]
+    pub warm_looks: usize,
+    /// So many looks are remembered. Default 240: two to four minutes at usual intervals.
+    #[schemars(range(min = 10, max = 10_000))]
+    pub remember_looks: usize,
+    /// Names of metrics.
+    pub names: MetricNames,
+    /// How much is kept.
+    pub bounds: Bounds,
+    /// When episodes begin and end.
+    pub episode: EpisodeConfig,
+}
+
+impl Default for LatencyConfig {
+    fn default() -> Self {
+        Self {
+            window_secs: 2.0,
+            min_requests: 10,
+            sigmas: 6.0,
+            min_effect_secs: 0.1,
+            p95_min_effect_secs: 0.25,
+            min_effect_ratio: 0.5,
+            floor_ratio: 0.1,
+            floor_secs: 0.005,
+            warm_secs: 8.0,
+            warm_looks: 10,
+            remember_looks: 240,
+            names: MetricNames::default(),
+            bounds: Bounds::default(),
+            episode: EpisodeConfig::default(),
+        }
+    }
+}
+
+impl LatencyConfig {
+    fn check(&self) -> Vec<Problem> {
+        let mut check = Check::default();
+        check.within("window_secs", self.window_secs, 0.1, 86_400.0);
+        check.count("min_requests", self.min_requests, 1, 1_000_000_000);
+        check.within("sigmas", self.sigmas, 1.0, 100.0);
+        check.within("min_effect_secs", self.min_effect_secs, 0.0, 3600.0);
+        check.within("p95_min_effect_secs", self.p95_min_effect_secs, 0.0, 3600.0);
+        check.within("min_effect_ratio", self.min_effect_ratio, 0.0, 100.0);
+        check.within("floor_ratio", self.floor_ratio, 0.0, 10.0);
+        check.within("floor_secs", self.floor_secs, 1e-6, 3600.0);
+        check.within("warm_secs", self.warm_secs, 0.0, 86_400.0);
+        check.count("warm_looks", self.warm_looks, 3, 10_000);
+        check.count("remember_looks", self.remember_looks, self.warm_looks.max(10), 10_000);
+        check.part("names", self.names.check());
+        check.part("bounds", self.bounds.check());
+        check.part("episode", self.episode.check());
+        check.done()
+    }
+}
+
+detector! {
+    /// Finds answers that come later than usual.
+    ///
+    /// The mean over a short window against median and scaled median absolute deviation (Leys et al. 2013, see
+    /// [`Location`](crate::stats::Location)) of such means before. Assumes that the mean of a window is roughly normal
+    /// without a fault; the minimum effect covers where it is not. About 10 KB an entity.
+    LatencyDetector, Latency, LatencyConfig
+}
+
+#[derive(Debug)]
+struct Latency(LatencyConfig);
+
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct Learned {
+    recent: Recent,
+    last: Timestamp,
+    #[serde(with = "pairs")]
+    usual: BTreeMap<Key, Ring<(Timestamp, f64)>>,
+}
+
+/// A time of the window, and of its newest look alone.
+struct Time {
+    key: Key,
+    secs: f64,
+    newest_secs: Option<f64>,
+    trials: f64,
+    min_effect_secs: f64,
+}
+
+impl Core for Latency {
+    type State = BTreeMap<EntityId, Learned>;
+    const NAME: &'static str = "latency";
+    const VERSION: u32 = 1;
+
+    fn interest(&self) -> Interest<'_> {
+        Interest { start_time: &self.0.names.start_time, bounds: &self.0.bounds, eager: false }
+    }
+
+    fn episode(&self) -> &EpisodeConfig {
+        &self.0.episode
+    }
+
+    fn wants(&self, series: &Series) -> bool {
+        is_counted(series, &self.0.names, true)
+    }
+
+    fn look(
+        &self,
+        state: &mut Self::State,
+        tracks: &mut Tracks,
+        judge: Judge<'_>,
+        look: &Look,
+        out: &mut Vec<Anomaly>,
+    ) -> Result<()> {
+        if look.span_secs().is_none() || look.up == Some(false) {
+            return Ok(());
+        }
+        let config = &self.0;
+        if !state.contains_key(&look.entity) {
+            state.retain(|_, learned| look.at.since(learned.last).as_secs() <= config.bounds.forget_secs);
+        }
+        let learned = state.entry(look.entity.clone()).or_default();
+        learned.last = look.at;
+        let newest = Counts::of(look, &config.names);
+        learned.recent.push(look.at, newest.clone(), config.window_secs, |_| {});
+        for time in self.times(&look.entity, &learned.recent.sum(), &newest) {
+            if time.trials < config.min_requests as f64 {
+                continue;
+            }
+            let room = learned.usual.len() < config.bounds.max_series;
+            let usual = match learned.usual.get_mut(&time.key) {
+                Some(usual) => usual,
+                None if room => learned.usual.entry(time.key.clone()).or_default(),
+                None => continue,
+            };
+            self.judge(tracks, judge, &time, usual, out)?;
+            if tracks.may_learn(&time.key, look.at, &config.episode) {
+                usual.push((look.at, time.secs), config.remember_looks);
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Latency {
+    fn times(&self, entity: &EntityId, window: &Counts, newest: &Counts) -> Vec<Time> {
+        let config = &self.0;
+        let mut times = Vec::new();
+        let mut add = |key, secs: Option<f64>, newest_secs, trials, min_effect_secs| {
+            if let Some(secs) = secs {
+                times.push(Time { key, secs, newest_secs, trials, min_effect_secs });
+            }
+        };
+        let (trials, effect) = (window.timed, config.min_effect_secs);
+        add(Key::new(entity, subject::EXCLUSIVE), window.exclusive(), newest.exclusive(), trials, effect);
+        add(Key::new(entity, subject::MEAN), window.mean(), newest.mean(), trials, effect);
+        let (p95, newest_p95) = (window.quantile(0.95), newest.quantile(0.95));
+        add(Key::new(entity, subject::P95), p95, newest_p95, trials, config.p95_min_effect_secs);
+        for (peer, calls) in &window.calls {
+            let newest = newest.calls.get(peer).and_then(|calls| calls.mean());
+            let key = Key::to(entity, peer, subject::CALLS_LATENCY);
+            add(key, calls.mean(), newest, calls.timed, effect);
+        }
+        times
+    }
+
+    fn judge(
+        &self,
+        tracks: &mut Tracks,
+        judge: Judge<'_>,
+        time: &Time,
+        usual: &Ring<(Timestamp, f64)>,
+        out: &mut Vec<Anomaly>,
+    ) -> Result<()> {
+        let config = &self.0;
+        let Some((first, _)) = usual.first() else { return Ok(()) };
+        let learned_secs = judge.at.since(*first).as_secs_f64();
+        if usual.len() < config.warm_looks || learned_secs < config.warm_secs {
+            return Ok(());
+        }
+        let floors = Floors { of_level: config.floor_ratio, of_range: 0.2, absolute: config.floor_secs };
+        let Some(location) = Location::of(usual.iter().map(|(_, secs)| *secs), floors) else { return Ok(()) };
+        let z = location.z(time.secs).max(0.0);
+        let sigmas = config.sigmas * tracks.factor(&time.key);
+        let effect = time.min_effect_secs.max(config.min_effect_ratio * location.center);
+        let threshold = location.center + effect.max(sigmas * location.scale);
+        // The window still holds what is over; the newest look tells whether it goes on.
+        let goes_on = time.newest_secs.is_some_and(|secs| secs >= location.center + effect / 2.0);
+        let (nats, limit) = (gaussian_surprise(z), gaussian_surprise(sigmas));
+        let verdict = match time.secs >= threshold && goes_on {
+            true => Verdict::Bad,
+            // Surprise alone would keep an episode open forever where the scale is small; half of the effect is fine.
+            false if time.secs < location.center + effect / 2.0 => Verdict::Good,
+            false => Verdict::of(false, nats, limit),
+        };
+        let finding = Finding {
+            verdict,
+            nats,
+            symptom: if time.key.peer.is_some() { Symptom::Downstream } else { Symptom::Latency },
+            direction: Direction::Up,
+            onset: None,
+            expected: location.center,
+            seen: time.secs,
+            threshold,
+        };
+        let because = |onset| {
+            let what = match &time.key.peer {
+                Some(peer) => format!("calls to {peer}"),
+                None => time.key.subject.clone(),
+            };
+            format!(
+                "expected {what} to take {:.0} ms as in {} looks of {learned_secs:.0} s before, seen {:.0} ms (limit {:.0} \
+                 ms) in the last {} s since {onset}",
+                location.center * 1e3,
+                location.n,
+                time.secs * 1e3,
+                threshold * 1e3,
+                config.window_secs
+            )
+        };
+        tracks.judge(judge, &time.key, &finding, because, out)
+    }
+}

@@ -1,0 +1,83 @@
+//! Detectors of metrics: each says when something does not fit, how surprising that is, and why.
+//!
+//! | detector | finds | subjects |
+//! |---|---|---|
+//! | [`AbsenceDetector`] | nobody there: failed scrapes, silence | `up` |
+//! | [`ErrorRateDetector`] | more failures than usual, by who made them | `error_ratio:own`, `error_ratio`, `downstream_failures:own`, `:unreachable`, `:relayed` |
+//! | [`LatencyDetector`] | later answers, with and without the callees' share | `latency:exclusive`, `latency:mean`, `latency:p95`, `downstream_latency` |
+//! | [`SaturationDetector`] | memory that only rises | the metric's name |
+//! | [`ShiftDetector`] | more or less work than usual, for good | `traffic` |
+//! | [`BaselineDetector`] | any other gauge out of its usual range | the metric's name |
+
+use std::sync::Arc;
+
+use ir_core::Detector;
+
+pub(crate) mod episode;
+pub(crate) mod host;
+pub(crate) mod looks;
+pub(crate) mod names;
+pub(crate) mod rates;
+
+mod absence;
+mod baseline;
+mod error_rate;
+mod latency;
+mod leak;
+mod shift;
+
+pub use absence::{AbsenceConfig, AbsenceDetector};
+pub use baseline::{BaselineConfig, BaselineDetector};
+pub use episode::EpisodeConfig;
+pub use error_rate::{ErrorRateConfig, ErrorRateDetector};
+pub use latency::{LatencyConfig, LatencyDetector};
+pub use leak::{SaturationConfig, SaturationDetector};
+pub use names::{Bounds, MetricNames};
+pub use shift::{ShiftConfig, ShiftDetector};
+
+/// Subjects that other stages go by. They are part of the interface: change them only with their readers.
+pub mod subject {
+    /// Share of requests that a service failed by itself: 5xx other than 502 and 504.
+    pub const OWN_ERRORS: &str = "error_ratio:own";
+    /// Share of requests that failed, whoever was to blame.
+    pub const ERRORS: &str = "error_ratio";
+    /// Share of calls that the peer failed by itself.
+    pub const CALLS_OWN: &str = "downstream_failures:own";
+    /// Share of calls that had no answer.
+    pub const CALLS_UNREACHABLE: &str = "downstream_failures:unreachable";
+    /// Share of calls that the peer failed because of somebody behind it.
+    pub const CALLS_RELAYED: &str = "downstream_failures:relayed";
+    /// Share of calls that failed in any of these ways (a derived metric, not the subject of an anomaly).
+    pub const CALLS_FAILED: &str = "downstream_failures";
+    /// Seconds to answer without those spent in calls.
+    pub const EXCLUSIVE: &str = "latency:exclusive";
+    /// Mean seconds to answer.
+    pub const MEAN: &str = "latency:mean";
+    /// 95th percentile of the seconds to answer.
+    pub const P95: &str = "latency:p95";
+    /// Mean seconds of a call.
+    pub const CALLS_LATENCY: &str = "downstream_latency";
+    /// Requests per second.
+    pub const TRAFFIC: &str = "traffic";
+    /// Whether the entity answers scrapes.
+    pub const UP: &str = "up";
+}
+
+/// Detectors that go together.
+#[derive(Debug)]
+pub struct Detectors;
+
+impl Detectors {
+    /// One of each kind, with the defaults: what a responder starts with.
+    #[must_use]
+    pub fn standard() -> Vec<Arc<dyn Detector>> {
+        vec![
+            Arc::new(AbsenceDetector::default()),
+            Arc::new(ErrorRateDetector::default()),
+            Arc::new(LatencyDetector::default()),
+            Arc::new(SaturationDetector::default()),
+            Arc::new(ShiftDetector::default()),
+            Arc::new(BaselineDetector::default()),
+        ]
+    }
+}

@@ -1,0 +1,234 @@
+//! Observations: the recent past of every series, bounded, for diagnosers and verifiers to look at.
+//!
+//! | metric of a history | value |
+//! |---|---|
+//! | `<counter>:rate` | per second, since the look before; resets and gaps are handled |
+//! | `<gauge>`, `up` | as it came |
+//! | `error_ratio`, `error_ratio:own` | share of requests that failed, and failed by own fault |
+//! | `latency:mean`, `latency:p95`, `latency:exclusive` | seconds |
+//! | `downstream_failures`, `downstream_latency` | share of calls that failed, mean seconds of a call; label `peer` |
+//! | `traffic` | requests per second |
+//!
+//! Derived series have kind `gauge`. A look without requests adds no point to ratios and latencies: nothing is made up.
+//! Histogram buckets are not kept one by one, the percentile is what they are for.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use ir_core::{
+    ConfigError, EntityId, Labels, MetricKind, Observations, Problem, Series, SeriesHistory, SignalBatch, Timestamp,
+};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::anomaly::looks::{Assembler, Interest, Look};
+use crate::anomaly::rates::Counts;
+use crate::anomaly::{Bounds, MetricNames, subject};
+use crate::check::Check;
+use crate::stats::Ring;
+
+/// How much an [`ObservationStore`] keeps.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct ObservationStoreConfig {
+    /// Older points are forgotten. Seconds, default 900.
+    #[schemars(range(min = 1, max = 864_000))]
+    pub keep_secs: u64,
+    /// Points of a series at most. Default 2,000.
+    #[schemars(range(min = 2, max = 1_000_000))]
+    pub max_points: usize,
+    /// Series at most, all entities together; those beyond are not kept. Default 20,000: about 600 MB when all are full.
+    #[schemars(range(min = 1, max = 10_000_000))]
+    pub max_series: usize,
+    /// Names of metrics.
+    pub names: MetricNames,
+    /// How much is kept of each entity while putting looks together.
+    pub bounds: Bounds,
+}
+
+impl Default for ObservationStoreConfig {
+    fn default() -> Self {
+        Self {
+            keep_secs: 900,
+            max_points: 2_000,
+            max_series: 20_000,
+            names: MetricNames::default(),
+            bounds: Bounds::default(),
+        }
+    }
+}
+
+/// Keeps the recent past of every series.
+///
+/// # Examples
+///
+/// ```
+/// use std::{sync::Arc, time::Duration};
+/// use ir_core::{EntityId, Labels, MetricKind, MetricSample, Series, SignalBatch, Timestamp};
+/// use ir_detect::ObservationStore;
+///
+/// let series = |metric: &str, kind| {
+///     let (entity, metric) = (EntityId::new("web").unwrap(), metric.to_owned());
+///     Arc::new(Series { entity, metric, kind, unit: String::new(), labels: Labels::new() })
+/// };
+/// let (total, up) = (series("jobs_total", MetricKind::Counter), series("up", MetricKind::Up));
+/// let store = ObservationStore::default();
+/// for (secs, value) in [(1, 10.0), (3, 14.0), (5, 2.0)] {
+///     let at = Timestamp::from_millis(secs * 1000);
+///     let sample = |series: &Arc<Series>, value| MetricSample { series: series.clone(), at, value };
+///     store.observe(&SignalBatch { metrics: vec![sample(&total, value), sample(&up, 1.0)], ..SignalBatch::default() });
+/// }
+/// let cut = store.cut(Timestamp::from_millis(5000), Duration::from_secs(60));
+/// let rates = cut.series.iter().find(|history| history.series.metric == "jobs_total:rate").unwrap();
+/// assert_eq!(rates.values, [2.0, 1.0]); // +4 in 2 s, then a reset and +2 in 2 s
+/// ```
+#[derive(Debug)]
+pub struct ObservationStore {
+    config: ObservationStoreConfig,
+    kept: Mutex<Kept>,
+}
+
+#[derive(Debug, Default)]
+struct Kept {
+    looks: Assembler,
+    histories: BTreeMap<Arc<Series>, Ring<(Timestamp, f64)>>,
+}
+
+impl Default for ObservationStore {
+    fn default() -> Self {
+        Self { config: ObservationStoreConfig::default(), kept: Mutex::default() }
+    }
+}
+
+impl ObservationStore {
+    /// Checks the configuration.
+    ///
+    /// # Errors
+    ///
+    /// All problems at once, each with its field.
+    pub fn new(config: ObservationStoreConfig) -> Result<Self, ConfigError> {
+        ConfigError::check(config.check(), Self { config, kept: Mutex::default() })
+    }
+
+    /// Takes the metrics of a batch. Bad samples (NaN, late, repeated) are left out.
+    pub fn observe(&self, batch: &SignalBatch) {
+        let mut guard = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let kept = &mut *guard;
+        let interest =
+            Interest { start_time: &self.config.names.start_time, bounds: &self.config.bounds, eager: false };
+        let mut looks = Vec::new();
+        for sample in &batch.metrics {
+            kept.looks.push(sample, true, interest, &mut looks);
+            for look in looks.drain(..) {
+                self.keep(&mut kept.histories, &look);
+            }
+        }
+    }
+
+    /// What was measured in `until - window < t <= until`, sorted by series. The newest scrape of a source that does not
+    /// put `up` last is in it only once the next one has begun. O(points).
+    #[must_use]
+    pub fn cut(&self, until: Timestamp, window: Duration) -> Observations {
+        let after = until.minus(window);
+        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut cut = Observations { until, series: Vec::new() };
+        for (series, history) in &kept.histories {
+            let points = history.iter().filter(|(at, _)| *at > after && *at <= until);
+            let (times, values): (Vec<_>, Vec<_>) = points.copied().unzip();
+            if !times.is_empty() {
+                cut.series.push(SeriesHistory { series: Series::clone(series), times, values });
+            }
+        }
+        cut
+    }
+
+    fn keep(&self, histories: &mut BTreeMap<Arc<Series>, Ring<(Timestamp, f64)>>, look: &Look) {
+        let mut keep = |series: Arc<Series>, value: f64| {
+            if !value.is_finite() {
+                return;
+            }
+            if !histories.contains_key(&series) && histories.len() >= self.config.max_series {
+                histories.retain(|_, history| history.last().is_some_and(|(at, _)| !self.is_old(*at, look.at)));
+                if histories.len() >= self.config.max_series {
+                    tracing::debug!(metric = %series.metric, "series beyond the bound is not kept");
+                    return;
+                }
+            }
+            let history = histories.entry(series).or_default();
+            // A clock that was set back makes times that must not stand after later ones.
+            if history.last().is_some_and(|(at, _)| *at > look.at) {
+                history.clear();
+            }
+            history.push((look.at, value), self.config.max_points);
+            history.drain_while(|(at, _)| self.is_old(*at, look.at), |_| {});
+        };
+        let derived = |metric: &str, unit: &str, peer: Option<&EntityId>| {
+            let labels = peer.map(|peer| (self.config.names.peer.as_str(), peer.as_str())).into_iter().collect();
+            derived(&look.entity, metric, unit, labels)
+        };
+        if let Some(up) = look.up {
+            let series = Series { kind: MetricKind::Up, ..Series::clone(&derived(subject::UP, "", None)) };
+            keep(Arc::new(series), f64::from(u8::from(up)));
+        }
+        for (series, value) in &look.gauges {
+            keep(Arc::clone(series), *value);
+        }
+        let Some(span_secs) = look.span_secs() else { return };
+        for (series, increase) in look.increases.iter().filter(|(series, _)| series.kind == MetricKind::Counter) {
+            let rate = Series { metric: format!("{}:rate", series.metric), ..Series::clone(series) };
+            keep(Arc::new(Series { kind: MetricKind::Gauge, ..rate }), increase / span_secs);
+        }
+        let counts = Counts::of(look, &self.config.names);
+        let has_traffic = look.increases.iter().any(|(series, _)| series.metric == self.config.names.requests);
+        if has_traffic {
+            keep(derived(subject::TRAFFIC, "1/s", None), counts.requests / span_secs);
+        }
+        if counts.requests > 0.0 {
+            keep(derived(subject::OWN_ERRORS, "1", None), counts.own / counts.requests);
+            keep(derived(subject::ERRORS, "1", None), (counts.own + counts.relayed) / counts.requests);
+        }
+        for (metric, secs) in [
+            (subject::MEAN, counts.mean()),
+            (subject::EXCLUSIVE, counts.exclusive()),
+            (subject::P95, counts.quantile(0.95)),
+        ] {
+            if let Some(secs) = secs {
+                keep(derived(metric, "s", None), secs);
+            }
+        }
+        for (peer, calls) in counts.calls.iter().filter(|(_, calls)| calls.total > 0.0) {
+            let failed = (calls.own + calls.unreachable + calls.relayed) / calls.total;
+            keep(derived(subject::CALLS_FAILED, "1", Some(peer)), failed);
+            if let Some(secs) = calls.mean() {
+                keep(derived(subject::CALLS_LATENCY, "s", Some(peer)), secs);
+            }
+        }
+    }
+
+    fn is_old(&self, at: Timestamp, now: Timestamp) -> bool {
+        now.since(at).as_secs() > self.config.keep_secs
+    }
+}
+
+fn derived(entity: &EntityId, metric: &str, unit: &str, labels: Labels) -> Arc<Series> {
+    Arc::new(Series {
+        entity: entity.clone(),
+        metric: metric.to_owned(),
+        kind: MetricKind::Gauge,
+        unit: unit.to_owned(),
+        labels,
+    })
+}
+
+impl ObservationStoreConfig {
+    fn check(&self) -> Vec<Problem> {
+        let mut check = Check::default();
+        check.count("keep_secs", usize::try_from(self.keep_secs).unwrap_or(usize::MAX), 1, 864_000);
+        check.count("max_points", self.max_points, 2, 1_000_000);
+        check.count("max_series", self.max_series, 1, 10_000_000);
+        check.part("names", self.names.check());
+        check.part("bounds", self.bounds.check());
+        check.done()
+    }
+}

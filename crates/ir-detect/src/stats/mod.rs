@@ -1,0 +1,17 @@
+//! Numeric cores over `f64` that know nothing of signals: plain structs and functions, no allocation after warm-up.
+
+pub mod cusum;
+pub mod ewma;
+pub mod quantile;
+pub mod ring;
+pub mod robust;
+pub mod surprise;
+pub mod trend;
+
+pub use cusum::Cusum;
+pub use ewma::Ewma;
+pub use quantile::bucket_quantile;
+pub use ring::Ring;
+pub use robust::{Floors, Location, mad, median};
+pub use surprise::{binomial_surprise, gaussian_surprise, score_of};
+pub use trend::{Trend, theil_sen};
