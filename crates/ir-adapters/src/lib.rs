@@ -1,1 +1,14 @@
-//! The outside world: journals, sources and executors, one feature each.
+//! The outside world: journals, sources and executors, one folder and one feature for each product.
+#![doc = include_str!("../README.md")]
+
+pub mod clock;
+
+#[cfg(feature = "file")]
+pub mod file;
+#[cfg(feature = "memory")]
+pub mod memory;
+
+#[cfg(feature = "file")]
+mod blocking;
+
+pub use clock::SystemClock;

@@ -36,6 +36,9 @@ pub mod score;
 pub mod time;
 pub mod topology;
 
+#[cfg(feature = "testkit")]
+pub mod testkit;
+
 pub use anomaly::{
     Anomaly, Detector, Direction as AnomalyDirection, Feedback, Phase, Snapshot, SnapshotStore, Symptom,
 };

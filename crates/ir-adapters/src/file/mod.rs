@@ -1,0 +1,318 @@
+//! The journal in files: pure Rust, one writer, group commit; and what goes with it (export, verification, halt file).
+//!
+//! # Layout
+//!
+//! ```text
+//! lock                                     held by the one process that writes
+//! lease.json                               the epoch of the last lease
+//! segments/00000000000000000001.jsonl      records, one a line: <64 hex of the leaf hash> <canonical JSON>
+//! blobs/<64 hex>                           what was too large for a record
+//! ```
+//!
+//! # Guarantees
+//!
+//! An append returns after one `fdatasync` that covers it and everything else that was waiting. Blobs are synced and named
+//! before the record that names them. After any failed write the journal refuses everything until it is opened again. At
+//! open an incomplete end is cut (and told by the next lease); whatever else is wrong is an error that names the record.
+//!
+//! # Assumptions
+//!
+//! The file system keeps its promise about `fsync` and renames within a folder atomically: any local Linux file system does.
+//! Network file systems may not, and their locks may not either.
+
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use futures::future::{Either, select};
+use ir_core::journal::{Appended, Batch, Holder, Lease, Page, ReadFrom, TailRepair, leaf_hash};
+use ir_core::{Ctx, Digest, Error, ErrorKind, Journal, Result};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::blocking;
+
+mod disk;
+mod export;
+mod halt;
+mod index;
+mod layout;
+mod lease;
+mod scan;
+mod snapshots;
+mod verify;
+mod writer;
+
+#[cfg(test)]
+mod tests;
+
+pub use export::FileExport;
+pub use halt::HaltFile;
+pub use snapshots::FileSnapshots;
+pub use verify::{verify, verify_export};
+
+use disk::{Disk, RealDisk};
+use index::Index;
+use layout::Layout;
+use writer::{Append, Job, Writer};
+
+const COMPONENT: &str = "file journal";
+
+/// How many appends may wait; beyond that the callers wait.
+const QUEUE: usize = 256;
+
+/// How a journal in files is kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FileJournalConfig {
+    /// The folder. It is made when it is not there.
+    pub dir: PathBuf,
+    /// A new segment is begun when the present one would grow beyond so many bytes. 64 MiB.
+    pub segment_bytes: u64,
+}
+
+impl FileJournalConfig {
+    /// The defaults, in `dir`.
+    #[must_use]
+    pub fn at(dir: impl Into<PathBuf>) -> Self {
+        Self { dir: dir.into(), segment_bytes: 64 << 20 }
+    }
+}
+
+/// A journal in files. One value writes; any number may read the same folder by [`open_read_only`](Self::open_read_only).
+#[derive(Debug)]
+pub struct FileJournal {
+    layout: Layout,
+    index: Arc<Index>,
+    /// `None` when opened for reading only.
+    jobs: Option<mpsc::Sender<Job>>,
+    /// Joined at the end, so that the lock is free once the value is gone.
+    thread: Option<std::thread::JoinHandle<()>>,
+}
+
+impl FileJournal {
+    /// Opens the journal in `dir` for writing, or begins one.
+    ///
+    /// # Errors
+    ///
+    /// `Conflict` while another process (or value) has it open for writing; `InvalidInput` when a record that may have been
+    /// acknowledged is damaged, naming the record; `Unavailable` when the folder cannot be used.
+    pub fn open(dir: impl AsRef<Path>) -> Result<Self> {
+        Self::open_with(&FileJournalConfig::at(dir.as_ref()))
+    }
+
+    /// Opens a journal for writing, not by the defaults.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`open`](Self::open).
+    pub fn open_with(config: &FileJournalConfig) -> Result<Self> {
+        Self::open_on(config, Box::new(RealDisk))
+    }
+
+    fn open_on(config: &FileJournalConfig, mut disk: Box<dyn Disk>) -> Result<Self> {
+        let layout = Layout::new(&config.dir);
+        make_folders(&mut *disk, &layout).map_err(|error| io_error("cannot make the folder", error))?;
+        let lock = lock(&layout)?;
+        let opened = index::open(&layout, true)?;
+        let stored = lease::load(&layout.lease())?;
+
+        let mut repaired = None;
+        let mut segment = None;
+        if let Some((path, len)) = opened.last {
+            let file = disk.open(&path).map_err(|error| io_error("cannot open the last segment", error))?;
+            // What stands in the file may never have been synced; from now on it counts as durable, so it has to be.
+            let settled = if opened.torn_bytes > 0 { disk.cut(&file, len) } else { disk.sync(&file) };
+            settled
+                .and_then(|()| disk.sync_dir(&layout.segments()))
+                .map_err(|error| io_error("cannot settle the end of the last segment", error))?;
+            segment = Some((file, len));
+        }
+        if opened.torn_bytes > 0 {
+            tracing::warn!(
+                seq = opened.end.next_seq,
+                bytes = opened.torn_bytes,
+                "cut an incomplete end of the journal"
+            );
+            repaired = Some(TailRepair { seq: opened.end.next_seq, bytes: opened.torn_bytes });
+        }
+
+        let index = Arc::new(opened.index);
+        let (jobs, receiver) = mpsc::channel(QUEUE);
+        let writer = Writer {
+            disk,
+            layout: layout.clone(),
+            segment_bytes: config.segment_bytes,
+            index: index.clone(),
+            segment,
+            next_seq: opened.end.next_seq,
+            prev: opened.end.prev,
+            epoch: stored.map_or(0, |lease| lease.epoch),
+            holder: None,
+            repaired,
+            broken: None,
+            _lock: lock,
+        };
+        let thread = std::thread::Builder::new()
+            .name("journal".to_owned())
+            .spawn(move || writer.run(receiver))
+            .map_err(|error| io_error("cannot start the writer", error))?;
+        Ok(Self { layout, index, jobs: Some(jobs), thread: Some(thread) })
+    }
+
+    /// Opens the journal in `dir` to read what is complete in it now, without its lock: beside a writer, or for a replay. An
+    /// incomplete end is left out and left alone; appends and claims are `Unsupported`.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidInput` naming a damaged record; `Unavailable` when the folder cannot be read.
+    pub fn open_read_only(dir: impl AsRef<Path>) -> Result<Self> {
+        let layout = Layout::new(dir.as_ref());
+        let opened = index::open(&layout, true)?;
+        Ok(Self { layout, index: Arc::new(opened.index), jobs: None, thread: None })
+    }
+
+    /// The folder.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        self.layout.root()
+    }
+
+    async fn ask<T>(&self, ctx: &Ctx, job: impl FnOnce(oneshot::Sender<Result<T>>) -> Job) -> Result<T> {
+        let Some(jobs) = &self.jobs else {
+            return Err(Error::new(ErrorKind::Unsupported, COMPONENT, "was opened for reading only"));
+        };
+        let (reply, answer) = oneshot::channel();
+        let gone = || Error::new(ErrorKind::Unknown, COMPONENT, "the writer is gone");
+        let answered = async {
+            jobs.send(job(reply)).await.map_err(|_| gone())?;
+            answer.await.map_err(|_| gone())?
+        };
+        // A wish to stop does not end a write: the last records of an orderly stop are written under it.
+        let Some(remaining) = ctx.remaining() else { return answered.await };
+        let nanos = u64::try_from(remaining.as_nanos()).unwrap_or(u64::MAX);
+        let out_of_time = ctx.clock().sleep_until(ctx.now().mono_ns.saturating_add(nanos));
+        match select(std::pin::pin!(answered), out_of_time).await {
+            Either::Left((result, _)) => result,
+            Either::Right(_) => {
+                Err(Error::new(ErrorKind::Timeout, COMPONENT, "the disk did not answer before the deadline"))
+            }
+        }
+    }
+}
+
+impl Drop for FileJournal {
+    fn drop(&mut self) {
+        self.jobs = None;
+        if let Some(thread) = self.thread.take() {
+            // The thread panics nowhere; if it did, its writes were never acknowledged and there is nothing to add.
+            let _ = thread.join();
+        }
+    }
+}
+
+fn make_folders(disk: &mut dyn Disk, layout: &Layout) -> io::Result<()> {
+    let missing: Vec<&Path> = layout.root().ancestors().take_while(|path| !path.exists()).collect();
+    std::fs::create_dir_all(layout.segments())?;
+    std::fs::create_dir_all(layout.blobs())?;
+    disk.sync_dir(layout.root())?;
+    for made in missing {
+        match made.parent() {
+            Some(parent) if parent.as_os_str().is_empty() => disk.sync_dir(Path::new("."))?,
+            Some(parent) => disk.sync_dir(parent)?,
+            None => {}
+        }
+    }
+    Ok(())
+}
+
+fn lock(layout: &Layout) -> Result<File> {
+    let file = File::options()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(layout.lock())
+        .map_err(|error| io_error("cannot open the lock", error))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(std::fs::TryLockError::WouldBlock) => {
+            let message = format!("`{}` is being written by another process", layout.root().display());
+            Err(Error::new(ErrorKind::Conflict, COMPONENT, message))
+        }
+        Err(std::fs::TryLockError::Error(error)) => Err(io_error("cannot take the lock", error)),
+    }
+}
+
+fn io_error(what: &str, error: io::Error) -> Error {
+    let kind = if error.kind() == io::ErrorKind::NotFound { ErrorKind::NotFound } else { ErrorKind::Unavailable };
+    Error::new(kind, COMPONENT, format!("{what}: {error}")).with_source(error)
+}
+
+/// Turns a batch into lines. What could not be read back is a flaw, told after the journal's own look at number and epoch.
+fn prepare(batch: &Batch) -> Append {
+    let mut lines = Vec::with_capacity(batch.records.iter().map(|record| record.bytes.len() + 66).sum());
+    let mut offsets = Vec::with_capacity(batch.records.len());
+    let mut flaw = batch
+        .blobs
+        .iter()
+        .find(|blob| Digest::of(&blob.bytes) != blob.digest)
+        .map(|blob| format!("blob `{}` has another content", blob.digest));
+    if batch.records.is_empty() {
+        flaw = Some("a batch holds at least one record".to_owned());
+    }
+    let (mut prev, mut last) = (Digest::ZERO, Digest::ZERO);
+    let mut left = batch.records.len();
+    for (n, (seq, record)) in (batch.expected_seq..).zip(&batch.records).enumerate() {
+        left -= 1;
+        let link = layout::link(&record.bytes);
+        let fits = link.is_some_and(|link| {
+            link.seq == seq && record.seq == seq && link.left as usize == left && (n == 0 || link.prev == last)
+        });
+        if !fits || leaf_hash(&record.bytes) != record.hash || memchr::memchr(b'\n', &record.bytes).is_some() {
+            let message = || format!("record {seq} of the batch is not numbered, chained or hashed as it should be");
+            flaw = flaw.or_else(|| Some(message()));
+        }
+        if n == 0 {
+            prev = link.map_or(Digest::ZERO, |link| link.prev);
+        }
+        last = record.hash;
+        offsets.push(lines.len() as u64);
+        layout::write_line(&mut lines, record);
+    }
+    let (expected_seq, epoch, blobs) = (batch.expected_seq, batch.epoch, batch.blobs.clone());
+    Append { expected_seq, epoch, blobs, lines, offsets, prev, last, flaw }
+}
+
+#[async_trait]
+impl Journal for FileJournal {
+    fn name(&self) -> &str {
+        "file"
+    }
+
+    async fn append(&self, ctx: &Ctx, batch: &Batch) -> Result<Appended> {
+        let append = prepare(batch);
+        self.ask(ctx, |reply| Job::Append(append, reply)).await
+    }
+
+    async fn read(&self, _ctx: &Ctx, from: &ReadFrom) -> Result<Page> {
+        let (index, from) = (self.index.clone(), *from);
+        blocking::run(COMPONENT, move || index.read(from)).await
+    }
+
+    async fn blob(&self, _ctx: &Ctx, digest: &Digest) -> Result<Arc<[u8]>> {
+        let (path, digest) = (self.layout.blob(digest), *digest);
+        blocking::run(COMPONENT, move || match std::fs::read(path) {
+            Ok(bytes) => Ok(Arc::from(bytes)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                Err(Error::new(ErrorKind::NotFound, COMPONENT, format!("no blob is named `{digest}`")))
+            }
+            Err(error) => Err(io_error(&format!("cannot read blob `{digest}`"), error)),
+        })
+        .await
+    }
+
+    async fn claim(&self, ctx: &Ctx, holder: &Holder) -> Result<Lease> {
+        let (holder, now_mono_ns) = (holder.clone(), ctx.now().mono_ns);
+        self.ask(ctx, |reply| Job::Claim { holder, now_mono_ns, reply }).await
+    }
+}
