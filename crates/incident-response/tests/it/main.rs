@@ -1,0 +1,7 @@
+//! The engine seen from outside: public API only, a small world in memory, a clock that moves by itself.
+
+mod approval;
+mod crash;
+mod healing;
+mod stopping;
+mod world;
