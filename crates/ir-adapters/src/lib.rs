@@ -5,8 +5,12 @@ pub mod clock;
 
 #[cfg(feature = "file")]
 pub mod file;
+#[cfg(feature = "http")]
+pub mod http;
 #[cfg(feature = "memory")]
 pub mod memory;
+#[cfg(feature = "scrape")]
+pub mod scrape;
 
 #[cfg(feature = "file")]
 mod blocking;

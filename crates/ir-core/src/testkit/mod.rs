@@ -5,10 +5,11 @@
 //!
 //! ```
 //! use std::sync::Arc;
-//! use ir_core::testkit::{clock, journal, AutoClock};
-//! use ir_core::{Ctx, Journal, MemoryJournal, Result};
+//! use ir_core::testkit::{AutoClock, journal};
+//! use ir_core::{Ctx, Journal, MemoryJournal};
 //!
-//! # futures::executor::block_on(async {
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() {
 //! let ctx = Ctx::new(Arc::new(AutoClock::new()));
 //! // Each law gets a place of its own, and opens the journal that is kept there as often as it wants.
 //! journal::check_all(&ctx, &|| {
@@ -17,7 +18,7 @@
 //! })
 //! .await
 //! .unwrap();
-//! # });
+//! # }
 //! ```
 //!
 //! There is no back door in here: an executor's permits come from a real [`Gate`](crate::Gate) on a memory journal.

@@ -1,0 +1,260 @@
+//! The client that adapters of HTTP products share: HTTP/1.1 without TLS, bounded in time and size.
+//!
+//! # Guarantees
+//!
+//! No call outlives its context's deadline or takes in more than the allowed bytes, whatever the other side does. It starts no
+//! task: a kept connection is driven only while a call uses it. A `GET` on a kept connection that the other side closed
+//! meanwhile is sent once more on a new one; nothing else is ever sent twice.
+//!
+//! # Errors
+//!
+//! Before the first byte of a request went out (no connection) the kind is `Unavailable` or `Timeout`. After that a `GET`
+//! gives the same, because it changes nothing; a `POST` gives `Unknown`: the other side may have done what it was asked.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use http_body_util::{BodyExt, Full};
+use hyper::body::{Bytes, Incoming};
+use hyper::client::conn::http1::{Connection, SendRequest};
+use hyper_util::rt::TokioIo;
+use ir_core::{Ctx, Error, ErrorKind, Result};
+use tokio::net::TcpStream;
+
+mod url;
+
+pub use url::HttpUrl;
+
+/// The most bytes taken of a header section.
+const MAX_HEADER_BYTES: usize = 64 << 10;
+
+/// The bounds of a client.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HttpConfig {
+    /// How long one call may take, in milliseconds. 5,000.
+    pub timeout_ms: u64,
+    /// How long making a connection may take, in milliseconds. 2,000.
+    pub connect_timeout_ms: u64,
+    /// The most bytes of an answer. 8 MiB.
+    pub max_bytes: usize,
+}
+
+impl Default for HttpConfig {
+    fn default() -> Self {
+        Self { timeout_ms: 5_000, connect_timeout_ms: 2_000, max_bytes: 8 << 20 }
+    }
+}
+
+/// An answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HttpReply {
+    /// The status: 200 and so on.
+    pub status: u16,
+    /// The content.
+    pub body: Bytes,
+}
+
+impl HttpReply {
+    /// Whether the status says that it worked.
+    #[must_use]
+    pub const fn is_success(&self) -> bool {
+        self.status >= 200 && self.status < 300
+    }
+
+    /// The content if it worked, else an error of the kind that the status means.
+    ///
+    /// # Errors
+    ///
+    /// `Unauthorized` (401, 403), `NotFound` (404), `Conflict` (409), `RateLimited` (429), `InvalidInput` (other 4xx),
+    /// `Unavailable` (everything else).
+    pub fn into_body(self, component: &str) -> Result<Bytes> {
+        if self.is_success() {
+            return Ok(self.body);
+        }
+        let kind = match self.status {
+            401 | 403 => ErrorKind::Unauthorized,
+            404 => ErrorKind::NotFound,
+            409 => ErrorKind::Conflict,
+            429 => ErrorKind::RateLimited,
+            400..=499 => ErrorKind::InvalidInput,
+            _ => ErrorKind::Unavailable,
+        };
+        Err(Error::new(kind, component, format!("it answered with status {}", self.status)))
+    }
+}
+
+/// Talks to one server and keeps one idle connection to it.
+#[derive(Debug)]
+pub struct HttpClient {
+    component: String,
+    config: HttpConfig,
+    idle: Mutex<Option<Link>>,
+}
+
+/// A connection: what sends requests, and what moves the bytes while somebody polls it.
+struct Link {
+    sender: SendRequest<Full<Bytes>>,
+    /// `None` once the other side closed it.
+    connection: Option<Connection<TokioIo<TcpStream>, Full<Bytes>>>,
+    authority: String,
+}
+
+impl std::fmt::Debug for Link {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Link").field("authority", &self.authority).finish_non_exhaustive()
+    }
+}
+
+impl HttpClient {
+    /// A client whose errors name `component`.
+    #[must_use]
+    pub fn new(component: impl Into<String>, config: HttpConfig) -> Self {
+        Self { component: component.into(), config, idle: Mutex::new(None) }
+    }
+
+    /// Gets `url`.
+    ///
+    /// # Errors
+    ///
+    /// `Unavailable`, `Timeout`, `Stopped`; `InvalidInput` when the answer is larger than allowed. A status other than 2xx is
+    /// no error here.
+    pub async fn get(&self, ctx: &Ctx, url: &HttpUrl) -> Result<HttpReply> {
+        let ctx = ctx.with_timeout(Duration::from_millis(self.config.timeout_ms));
+        ctx.run(&self.component, async {
+            if let Some(mut link) = self.take_idle(url.authority()) {
+                let request = self.request("GET", url, &[], Bytes::new())?;
+                match self.exchange(&mut link, request).await {
+                    Ok(reply) => return Ok(self.keep(link, reply)),
+                    // The other side may close a kept connection at any time, even while the request is on its way.
+                    Err(error) if error.kind() == ErrorKind::Unavailable => {}
+                    Err(error) => return Err(error),
+                }
+            }
+            let mut link = self.connect(&ctx, url).await?;
+            let request = self.request("GET", url, &[], Bytes::new())?;
+            let reply = self.exchange(&mut link, request).await?;
+            Ok(self.keep(link, reply))
+        })
+        .await
+    }
+
+    /// Posts `body` to `url` with further `headers`, on a connection of its own.
+    ///
+    /// # Errors
+    ///
+    /// `Unavailable`, `Timeout` and `Stopped` when no connection was made, so that nothing was sent; `Unknown` for everything
+    /// after that. A status other than 2xx is no error here.
+    pub async fn post(&self, ctx: &Ctx, url: &HttpUrl, headers: &[(&str, &str)], body: Vec<u8>) -> Result<HttpReply> {
+        let ctx = ctx.with_timeout(Duration::from_millis(self.config.timeout_ms));
+        let request = self.request("POST", url, headers, Bytes::from(body))?;
+        let mut link = ctx.run(&self.component, self.connect(&ctx, url)).await?;
+        let reply = ctx.run(&self.component, self.exchange(&mut link, request)).await;
+        reply.map_err(|error| {
+            let message = format!("`{url}` may have done it: {}", error.message());
+            Error::new(ErrorKind::Unknown, self.component.clone(), message).with_source(error)
+        })
+    }
+
+    fn take_idle(&self, authority: &str) -> Option<Link> {
+        let link = self.idle.lock().unwrap_or_else(PoisonError::into_inner).take()?;
+        (link.authority == authority).then_some(link)
+    }
+
+    fn keep(&self, link: Link, reply: HttpReply) -> HttpReply {
+        if link.connection.is_some() {
+            *self.idle.lock().unwrap_or_else(PoisonError::into_inner) = Some(link);
+        }
+        reply
+    }
+
+    fn unavailable(&self, message: String) -> Error {
+        Error::new(ErrorKind::Unavailable, self.component.clone(), message)
+    }
+
+    async fn connect(&self, ctx: &Ctx, url: &HttpUrl) -> Result<Link> {
+        let ctx = ctx.with_timeout(Duration::from_millis(self.config.connect_timeout_ms));
+        let failed = |error: &dyn std::fmt::Display| self.unavailable(format!("cannot reach `{url}`: {error}"));
+        ctx.run(&self.component, async {
+            let stream = TcpStream::connect((url.host(), url.port())).await.map_err(|error| failed(&error))?;
+            // Requests here are small and awaited: holding them back to fill a packet would only delay them.
+            stream.set_nodelay(true).map_err(|error| failed(&error))?;
+            let (sender, connection) = hyper::client::conn::http1::Builder::new()
+                .max_buf_size(MAX_HEADER_BYTES)
+                .handshake(TokioIo::new(stream))
+                .await
+                .map_err(|error| failed(&error))?;
+            Ok(Link { sender, connection: Some(connection), authority: url.authority().to_owned() })
+        })
+        .await
+    }
+
+    fn request(
+        &self,
+        method: &str,
+        url: &HttpUrl,
+        headers: &[(&str, &str)],
+        body: Bytes,
+    ) -> Result<hyper::Request<Full<Bytes>>> {
+        let mut request = hyper::Request::builder().method(method).uri(url.path()).header("host", url.authority());
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        request.body(Full::new(body)).map_err(|error| {
+            Error::new(ErrorKind::InvalidInput, self.component.clone(), format!("cannot ask for `{url}`: {error}"))
+        })
+    }
+
+    /// Sends one request and reads the whole answer, moving the connection's bytes meanwhile.
+    async fn exchange(&self, link: &mut Link, request: hyper::Request<Full<Bytes>>) -> Result<HttpReply> {
+        let Link { sender, connection, .. } = link;
+        let broke = |error: hyper::Error| self.unavailable(format!("the connection broke: {error}"));
+        let talk = async {
+            sender.ready().await.map_err(broke)?;
+            let reply = sender.send_request(request).await.map_err(broke)?;
+            let status = reply.status().as_u16();
+            let body = self.read_body(reply.into_body()).await?;
+            Ok(HttpReply { status, body })
+        };
+        futures::pin_mut!(talk);
+        futures::future::poll_fn(|cx| {
+            use std::future::Future;
+            if let Some(moving) = connection.as_mut()
+                && std::pin::Pin::new(moving).poll(cx).is_ready()
+            {
+                // Closed, with or without an error: what it still had for us was handed over before.
+                *connection = None;
+            }
+            talk.as_mut().poll(cx)
+        })
+        .await
+    }
+
+    async fn read_body(&self, mut body: Incoming) -> Result<Bytes> {
+        let too_large = || {
+            let message = format!("the answer is larger than {} bytes", self.config.max_bytes);
+            Error::new(ErrorKind::InvalidInput, self.component.clone(), message)
+        };
+        let mut first = Bytes::new();
+        let mut rest = Vec::new();
+        while let Some(frame) = body.frame().await {
+            let frame = frame.map_err(|error| self.unavailable(format!("the answer broke off: {error}")))?;
+            let Ok(data) = frame.into_data() else { continue };
+            if first.len() + rest.len() + data.len() > self.config.max_bytes {
+                return Err(too_large());
+            }
+            if first.is_empty() && rest.is_empty() {
+                // Most answers come in one piece, which needs no copy.
+                first = data;
+                continue;
+            }
+            if rest.is_empty() {
+                rest.extend_from_slice(&std::mem::take(&mut first));
+            }
+            rest.extend_from_slice(&data);
+        }
+        Ok(if rest.is_empty() { first } else { Bytes::from(rest) })
+    }
+}
+
+#[cfg(test)]
+mod tests;

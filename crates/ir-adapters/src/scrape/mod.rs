@@ -1,0 +1,293 @@
+//! Prometheus text endpoints over plain HTTP: each poll scrapes every target once, all at the same time.
+//!
+//! A target that cannot be scraped is `up` 0 for its entity, and the poll goes on: which of several targets is away is what
+//! the engine wants to know. When to poll is the engine's business.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use async_trait::async_trait;
+use ir_core::config::Problem;
+use ir_core::{
+    ConfigError, Ctx, Cursor, EntityId, Error, ErrorKind, Labels, MetricKind, MetricSample, Polled, Result, Series,
+    SignalSource, Timestamp,
+};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::http::{HttpClient, HttpConfig, HttpUrl};
+
+mod exposition;
+#[cfg(test)]
+mod tests;
+
+const COMPONENT: &str = "scrape";
+/// How many problems of one poll are told in words; the rest is only counted.
+const MAX_PROBLEMS: usize = 5;
+
+/// One endpoint.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ScrapeTarget {
+    /// Whose metrics it gives.
+    pub entity: EntityId,
+    /// Where: `http://127.0.0.1:9100/metrics`.
+    pub url: String,
+}
+
+/// What is scraped, and within which bounds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct ScrapeConfig {
+    /// The source's name in records. `scrape`.
+    pub name: String,
+    /// The endpoints.
+    pub target: Vec<ScrapeTarget>,
+    /// How long one target may take, in milliseconds. 2,000.
+    #[schemars(range(min = 1))]
+    pub timeout_ms: u64,
+    /// The most bytes of one answer. 8 MiB.
+    #[schemars(range(min = 1))]
+    pub max_bytes: usize,
+    /// The most series of one target; what is beyond is dropped and counted. 20,000.
+    #[schemars(range(min = 1))]
+    pub max_series: usize,
+    /// Labels that are left out, because the entity says it already: `service`, `instance` ...
+    pub drop_labels: Vec<String>,
+}
+
+impl Default for ScrapeConfig {
+    fn default() -> Self {
+        Self {
+            name: "scrape".to_owned(),
+            target: Vec::new(),
+            timeout_ms: 2_000,
+            max_bytes: 8 << 20,
+            max_series: 20_000,
+            drop_labels: Vec::new(),
+        }
+    }
+}
+
+/// Scrapes Prometheus text endpoints.
+///
+/// Each target also gives a sample `up` of kind [`MetricKind::Up`]: 1 when its scrape worked, 0 when it did not. A sample
+/// that carries its own time and was given before does not come again. The cursor is the time of the last scrape; a scrape
+/// has no past, so every cursor of this source goes on from now.
+#[derive(Debug)]
+pub struct ScrapeSource {
+    name: String,
+    max_series: usize,
+    drop_labels: Vec<String>,
+    targets: Vec<Target>,
+}
+
+#[derive(Debug)]
+struct Target {
+    url: HttpUrl,
+    client: HttpClient,
+    up: Arc<Series>,
+    /// The series of the last scrapes by their text, so that a settled target is read without making any. Taken out while a
+    /// scrape of the target is read.
+    known: Mutex<HashMap<Box<str>, Known>>,
+}
+
+#[derive(Debug)]
+struct Known {
+    series: Arc<Series>,
+    /// The last time that the target itself gave.
+    last_ms: Option<i64>,
+    /// Whether it was in the scrape that is being read.
+    seen: bool,
+}
+
+/// What one target brought.
+#[derive(Debug, Default)]
+struct Scraped {
+    samples: Vec<MetricSample>,
+    dropped: u64,
+    problems: Vec<String>,
+}
+
+impl ScrapeSource {
+    /// Checks the configuration. Nothing is connected yet.
+    ///
+    /// # Errors
+    ///
+    /// All problems at once: no target, addresses that are none, entities named twice, bounds of 0, a name that is none.
+    pub fn new(config: ScrapeConfig) -> Result<Self, ConfigError> {
+        let mut problems = Vec::new();
+        if let Err(error) = ir_core::PartName::new(&config.name) {
+            problems.push(Problem::at("name", error.message()));
+        }
+        if config.target.is_empty() {
+            problems.push(Problem::at("target", "at least one target is needed"));
+        }
+        let bounds = [
+            ("timeout_ms", config.timeout_ms == 0),
+            ("max_bytes", config.max_bytes == 0),
+            ("max_series", config.max_series == 0),
+        ];
+        for (field, is_zero) in bounds {
+            if is_zero {
+                problems.push(Problem::at(field, "must be more than 0"));
+            }
+        }
+        let http = HttpConfig {
+            timeout_ms: config.timeout_ms,
+            connect_timeout_ms: config.timeout_ms,
+            max_bytes: config.max_bytes,
+        };
+        let mut targets: Vec<Target> = Vec::new();
+        for (n, target) in config.target.iter().enumerate() {
+            if targets.iter().any(|other| other.up.entity == target.entity) {
+                problems
+                    .push(Problem::at(format!("target[{n}].entity"), format!("`{}` is named twice", target.entity)));
+            }
+            match HttpUrl::parse(&target.url) {
+                Err(error) => problems.push(Problem::at(format!("target[{n}].url"), error.message())),
+                Ok(url) => targets.push(Target::new(target.entity.clone(), url, http.clone())),
+            }
+        }
+        let ScrapeConfig { name, max_series, drop_labels, .. } = config;
+        ConfigError::check(problems, Self { name, max_series, drop_labels, targets })
+    }
+}
+
+impl Target {
+    fn new(entity: EntityId, url: HttpUrl, http: HttpConfig) -> Self {
+        let up = Series {
+            entity,
+            metric: "up".to_owned(),
+            kind: MetricKind::Up,
+            unit: String::new(),
+            labels: Labels::new(),
+        };
+        Self { url, client: HttpClient::new(COMPONENT, http), up: Arc::new(up), known: Mutex::default() }
+    }
+
+    async fn scrape(&self, ctx: &Ctx, at: Timestamp, source: &ScrapeSource) -> Scraped {
+        let answer = self.client.get(ctx, &self.url).await.and_then(|reply| reply.into_body(COMPONENT));
+        let up = |value: f64| MetricSample { series: self.up.clone(), at, value };
+        match answer {
+            Ok(body) => {
+                let mut scraped = self.read(&body, at, source);
+                scraped.samples.push(up(1.0));
+                scraped
+            }
+            Err(error) => {
+                let problem = format!("`{}` is not up: {}", self.up.entity, error.message());
+                Scraped { samples: vec![up(0.0)], dropped: 0, problems: vec![problem] }
+            }
+        }
+    }
+
+    fn read(&self, body: &[u8], at: Timestamp, source: &ScrapeSource) -> Scraped {
+        let mut known = std::mem::take(&mut *self.known.lock().unwrap_or_else(PoisonError::into_inner));
+        let mut scraped = Scraped { samples: Vec::with_capacity(known.len() + 1), ..Scraped::default() };
+        let mut n_seen = 0;
+        exposition::parse(body, |line| {
+            let taken = match line {
+                Err(bad) => Err((bad.line, bad.what)),
+                Ok(_) if n_seen >= source.max_series => Err((0, "there are more series than allowed")),
+                Ok(sample) => self.take(&mut known, &sample, at, source).map_err(|what| (0, what)),
+            };
+            match taken {
+                Ok(sample) => {
+                    n_seen += 1;
+                    scraped.samples.extend(sample);
+                }
+                Err((line, what)) => {
+                    scraped.dropped += 1;
+                    if scraped.problems.len() < MAX_PROBLEMS {
+                        let place = if line > 0 { format!(" line {line}") } else { String::new() };
+                        scraped.problems.push(format!("`{}`{place}: {what}", self.up.entity));
+                    }
+                }
+            }
+        });
+        // What a target no longer gives is forgotten at once, so that the memory is bounded by one scrape.
+        known.retain(|_, series| std::mem::take(&mut series.seen));
+        *self.known.lock().unwrap_or_else(PoisonError::into_inner) = known;
+        scraped
+    }
+
+    /// The sample, or nothing when it was given before.
+    fn take(
+        &self,
+        known: &mut HashMap<Box<str>, Known>,
+        sample: &exposition::Sample<'_>,
+        at: Timestamp,
+        source: &ScrapeSource,
+    ) -> Result<Option<MetricSample>, &'static str> {
+        if known.get(sample.key).is_none_or(|series| series.series.kind != sample.kind) {
+            let series = Arc::new(self.series(sample, source)?);
+            known.insert(sample.key.into(), Known { series, last_ms: None, seen: false });
+        }
+        let Some(series) = known.get_mut(sample.key) else { return Ok(None) };
+        if std::mem::replace(&mut series.seen, true) {
+            return Err("the series comes twice");
+        }
+        let at = match sample.timestamp_ms {
+            None => at,
+            Some(own) if series.last_ms.is_some_and(|last| own <= last) => return Ok(None),
+            Some(own) => {
+                series.last_ms = Some(own);
+                Timestamp::from_millis(own)
+            }
+        };
+        Ok(Some(MetricSample { series: series.series.clone(), at, value: sample.value }))
+    }
+
+    fn series(&self, sample: &exposition::Sample<'_>, source: &ScrapeSource) -> Result<Series, &'static str> {
+        let mut labels = exposition::parse_labels(sample.labels)?;
+        for name in &source.drop_labels {
+            labels.remove(name);
+        }
+        Ok(Series {
+            entity: self.up.entity.clone(),
+            metric: sample.name.to_owned(),
+            kind: sample.kind,
+            unit: unit_of(sample.name).to_owned(),
+            labels,
+        })
+    }
+}
+
+/// The unit that the name tells, as Prometheus asks names to do. Counts have none.
+fn unit_of(name: &str) -> &'static str {
+    let name = name.strip_suffix("_total").or_else(|| name.strip_suffix("_sum")).unwrap_or(name);
+    ["seconds", "bytes", "ratio", "celsius", "meters", "volts", "amperes", "joules", "grams"]
+        .into_iter()
+        .find(|unit| name.strip_suffix(unit).is_some_and(|rest| rest.ends_with('_')))
+        .unwrap_or_default()
+}
+
+#[async_trait]
+impl SignalSource for ScrapeSource {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    async fn poll(&self, ctx: &Ctx, cursor: &Cursor) -> Result<Polled> {
+        if !cursor.as_str().is_empty() && cursor.as_str().parse::<Timestamp>().is_err() {
+            let message = format!("`{}` is no cursor of a scrape", cursor.as_str());
+            return Err(Error::new(ErrorKind::InvalidInput, COMPONENT, message));
+        }
+        ctx.check(COMPONENT)?;
+        let at = ctx.now().wall;
+        let scraped = futures::future::join_all(self.targets.iter().map(|target| target.scrape(ctx, at, self))).await;
+        if ctx.is_stopped() {
+            // Scrapes that were broken off by us say nothing about their targets.
+            return Err(Error::new(ErrorKind::Stopped, COMPONENT, "asked to stop"));
+        }
+        let mut polled = Polled { next: Cursor::new(at.to_string()), ..Polled::default() };
+        for mut target in scraped {
+            polled.batch.metrics.append(&mut target.samples);
+            polled.dropped += target.dropped;
+            let room = MAX_PROBLEMS.saturating_sub(polled.problems.len());
+            polled.problems.extend(target.problems.into_iter().take(room));
+        }
+        Ok(polled)
+    }
+}

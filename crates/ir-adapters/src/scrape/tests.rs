@@ -1,0 +1,152 @@
+//! Tests of the scrape against endpoints that misbehave on purpose.
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use ir_core::Clock;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+
+use super::*;
+use crate::SystemClock;
+
+fn ctx() -> Ctx {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+    Ctx::new(clock).with_timeout(std::time::Duration::from_secs(20))
+}
+
+/// An endpoint whose content the test changes; hangs when told so.
+#[derive(Debug, Default)]
+struct Endpoint {
+    body: Mutex<String>,
+    hangs: AtomicBool,
+    n_served: AtomicUsize,
+}
+
+async fn endpoint(body: &str) -> (Arc<Endpoint>, String) {
+    let endpoint = Arc::new(Endpoint { body: Mutex::new(body.to_owned()), ..Endpoint::default() });
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/metrics", listener.local_addr().unwrap());
+    let shared = endpoint.clone();
+    tokio::spawn(async move {
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let shared = shared.clone();
+            tokio::spawn(async move {
+                let mut chunk = [0; 4096];
+                while stream.read(&mut chunk).await.is_ok_and(|n| n > 0) {
+                    if shared.hangs.load(Ordering::SeqCst) {
+                        return std::future::pending().await;
+                    }
+                    shared.n_served.fetch_add(1, Ordering::SeqCst);
+                    let body = shared.body.lock().unwrap().clone();
+                    let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", body.len());
+                    stream.write_all(format!("{head}{body}").as_bytes()).await.unwrap();
+                }
+            });
+        }
+    });
+    (endpoint, url)
+}
+
+fn source(targets: &[(&str, &str)]) -> ScrapeSource {
+    let target = targets
+        .iter()
+        .map(|(entity, url)| ScrapeTarget { entity: EntityId::new(entity).unwrap(), url: (*url).to_owned() })
+        .collect();
+    let drop_labels = vec!["service".to_owned()];
+    ScrapeSource::new(ScrapeConfig { target, timeout_ms: 500, max_series: 50, drop_labels, ..ScrapeConfig::default() })
+        .unwrap()
+}
+
+fn value(polled: &Polled, entity: &str, metric: &str) -> Option<f64> {
+    let of = |sample: &&MetricSample| sample.series.entity.as_str() == entity && sample.series.metric == metric;
+    polled.batch.metrics.iter().find(of).map(|sample| sample.value)
+}
+
+#[tokio::test]
+async fn a_dead_and_a_silent_target_are_down_and_the_others_still_come() {
+    let (_, good) = endpoint("# TYPE a_seconds_total counter\na_seconds_total{service=\"x\",le=\"y\"} 3\n").await;
+    let (silent, slow) = endpoint("a 1\n").await;
+    silent.hangs.store(true, Ordering::SeqCst);
+    let gone = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let dead = format!("http://{}/", gone.local_addr().unwrap());
+    drop(gone);
+    let source = source(&[("good", &good), ("slow", &slow), ("dead", &dead)]);
+    let polled = source.poll(&ctx(), &Cursor::default()).await.unwrap();
+    assert_eq!(value(&polled, "good", "up"), Some(1.0));
+    assert_eq!(value(&polled, "slow", "up"), Some(0.0));
+    assert_eq!(value(&polled, "dead", "up"), Some(0.0));
+    assert_eq!((polled.dropped, polled.problems.len()), (0, 2), "{:?}", polled.problems);
+
+    let sample = polled.batch.metrics.iter().find(|s| s.series.metric == "a_seconds_total").unwrap();
+    assert_eq!((sample.series.kind, sample.series.unit.as_str()), (MetricKind::Counter, "seconds"));
+    assert_eq!(sample.series.labels.to_string(), "{le=\"y\"}", "`service` is dropped");
+    let of_up = polled.batch.metrics.iter().find(|s| s.series.metric == "up").unwrap();
+    assert_eq!((of_up.series.kind, of_up.at), (MetricKind::Up, sample.at));
+}
+
+#[tokio::test]
+async fn a_series_is_shared_by_its_scrapes_and_forgotten_with_its_target() {
+    let (endpoint, url) = endpoint("a{x=\"1\"} 1\nb 2\n").await;
+    let source = source(&[("web", &url)]);
+    let first = source.poll(&ctx(), &Cursor::default()).await.unwrap();
+    let second = source.poll(&ctx(), &first.next).await.unwrap();
+    for (one, two) in first.batch.metrics.iter().zip(&second.batch.metrics) {
+        assert!(Arc::ptr_eq(&one.series, &two.series));
+    }
+    *endpoint.body.lock().unwrap() = "# TYPE b counter\nb 3\n".to_owned();
+    let third = source.poll(&ctx(), &second.next).await.unwrap();
+    assert_eq!(third.batch.metrics[0].series.kind, MetricKind::Counter, "a type that changed is a new series");
+    assert_eq!(source.targets[0].known.lock().unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn wrong_lines_series_beyond_the_bound_and_repeats_are_counted() {
+    let mut body = "bad line here\na 1\na 1\nb{x=1} 2\n".to_owned();
+    for n in 0..60 {
+        body.push_str(&format!("many{{n=\"{n}\"}} {n}\n"));
+    }
+    let (_, url) = endpoint(&body).await;
+    let polled = source(&[("web", &url)]).poll(&ctx(), &Cursor::default()).await.unwrap();
+    // `a`, `up`, and as many of the others as fit within 50 series.
+    assert_eq!(polled.batch.metrics.len(), 51);
+    assert_eq!(polled.dropped, 3 + 11);
+    assert_eq!(polled.problems.len(), MAX_PROBLEMS);
+    assert!(polled.problems[0].contains("line 1"), "{:?}", polled.problems);
+}
+
+#[tokio::test]
+async fn a_sample_with_a_time_of_its_own_comes_once() {
+    let (endpoint, url) = endpoint("a 1 1000\nb 1\n").await;
+    let source = source(&[("web", &url)]);
+    let first = source.poll(&ctx(), &Cursor::default()).await.unwrap();
+    assert_eq!(first.batch.metrics[0].at, Timestamp::from_millis(1000));
+    let second = source.poll(&ctx(), &first.next).await.unwrap();
+    assert_eq!((value(&second, "web", "a"), value(&second, "web", "b")), (None, Some(1.0)));
+    *endpoint.body.lock().unwrap() = "a 2 2000\n".to_owned();
+    let third = source.poll(&ctx(), &second.next).await.unwrap();
+    assert_eq!((value(&third, "web", "a"), third.dropped), (Some(2.0), 0));
+    assert_eq!(endpoint.n_served.load(Ordering::SeqCst), 3);
+}
+
+#[tokio::test]
+async fn a_cursor_of_somebody_else_is_refused() {
+    let (_, url) = endpoint("").await;
+    let error = source(&[("web", &url)]).poll(&ctx(), &Cursor::new("{\"offset\":3}")).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidInput);
+}
+
+#[test]
+fn every_mistake_of_a_configuration_is_told() {
+    let target = |entity: &str, url: &str| ScrapeTarget { entity: EntityId::new(entity).unwrap(), url: url.to_owned() };
+    let config = ScrapeConfig {
+        name: "a b".to_owned(),
+        target: vec![target("web", "http://h/"), target("web", "https://h/")],
+        timeout_ms: 0,
+        ..ScrapeConfig::default()
+    };
+    let error = ScrapeSource::new(config).unwrap_err();
+    let fields: Vec<&str> = error.problems().iter().map(|problem| problem.field.as_str()).collect();
+    assert_eq!(fields, ["name", "timeout_ms", "target[1].entity", "target[1].url"]);
+    assert!(ScrapeSource::new(ScrapeConfig::default()).is_err(), "without a target there is nothing to scrape");
+}
