@@ -5,7 +5,7 @@ use std::sync::Arc;
 use ir_adapters::clock::SystemClock;
 use ir_core::{Classifier, Clock, ConfigError, Correlator, Diagnoser, Problem, Verifier};
 use ir_detect::hypothesis::{GraphDiagnoser, GraphDiagnoserConfig};
-use ir_detect::incident::{StandardCorrelator, CorrelatorConfig};
+use ir_detect::incident::{CorrelatorConfig, StandardCorrelator};
 use ir_plan::classification::{RuleClassifier, RuleClassifierConfig};
 use ir_plan::outcome::SignalVerifier;
 

@@ -35,6 +35,10 @@ Without the library, to compare with:
 For trials:
   --hold-reply MS     the shop holds the reply of the next restart or rollback this long
   --revive SECS       starts a responder that died again after this long
+  --kill N            kills the responder at a moment drawn from N, and starts it again 2 s later
+
+Afterwards:
+  --replay DIR        verifies a journal and decides again offline: identical, or the first difference
 ";
 
 /// How far the responder may go. The director only passes it on.
@@ -95,6 +99,7 @@ pub(crate) struct DirectorOptions {
     pub(crate) alert_now: bool,
     pub(crate) hold_reply_ms: Option<u64>,
     pub(crate) revive_secs: Option<f64>,
+    pub(crate) kill: Option<u64>,
     /// Nothing was said at all: the reader is new here.
     pub(crate) first_time: bool,
 }
@@ -111,6 +116,7 @@ pub(crate) struct ResponderOptions {
 #[derive(Debug)]
 pub(crate) enum Role {
     Help,
+    Replay(PathBuf),
     Director(DirectorOptions),
     Shop(RunDir),
     Service(service::Options),
@@ -219,6 +225,7 @@ fn director(args: &[std::ffi::OsString]) -> Result<Role> {
         alert_now: false,
         hold_reply_ms: None,
         revive_secs: None,
+        kill: None,
         first_time: args.is_empty(),
     };
     while let Some(arg) = parser.next()? {
@@ -238,6 +245,8 @@ fn director(args: &[std::ffi::OsString]) -> Result<Role> {
             Long("person-after") => options.person_after_secs = Some(parser.value()?.parse()?),
             Long("alert-now") => options.alert_now = true,
             Long("hold-reply") => options.hold_reply_ms = Some(parser.value()?.parse()?),
+            Long("kill") => options.kill = Some(parser.value()?.parse()?),
+            Long("replay") => return Ok(Role::Replay(parser.value()?.into())),
             Long("revive") => options.revive_secs = Some(parser.value()?.parse()?),
             _ => return Err(arg.unexpected().into()),
         }

@@ -44,6 +44,7 @@ fn run() -> Result<ExitCode> {
                 print!("{}", cli::HELP);
                 Ok(ExitCode::SUCCESS)
             }
+            Role::Replay(journal) => director::replay::run(&journal).await,
             Role::Director(options) => director::run(options).await,
             Role::Shop(run) => shop::run(run, program()?).await.map(|()| ExitCode::SUCCESS),
             Role::Service(options) => service::run(options).await.map(|()| ExitCode::SUCCESS),

@@ -220,6 +220,10 @@ pub(crate) struct ResponderReport {
     pub(crate) cause_path: Vec<String>,
     pub(crate) action: Option<String>,
     pub(crate) journal_verified: Option<bool>,
+    /// Whether deciding again offline came to the same.
+    pub(crate) replay_identical: Option<bool>,
+    /// Steps that did not come to an end.
+    pub(crate) open_steps: Vec<String>,
 }
 
 impl ResponderReport {
@@ -229,13 +233,19 @@ impl ResponderReport {
         let value: serde_json::Value = serde_json::from_str(&text).ok()?;
         let fields = value.as_object()?;
         let string = |name: &str| fields.get(name).and_then(|field| field.as_str()).map(str::to_owned);
-        let path = fields.get("cause_path").and_then(|field| field.as_array());
+        let flag = |name: &str| fields.get(name).and_then(serde_json::Value::as_bool);
+        let strings = |name: &str| -> Vec<String> {
+            let list = fields.get(name).and_then(|field| field.as_array());
+            list.into_iter().flatten().filter_map(|item| item.as_str()).map(str::to_owned).collect()
+        };
         Some(Self {
             detected_at: string("detected_at"),
             cause: string("cause"),
-            cause_path: path.into_iter().flatten().filter_map(|step| step.as_str()).map(str::to_owned).collect(),
+            cause_path: strings("cause_path"),
             action: string("action"),
-            journal_verified: fields.get("journal_verified").and_then(serde_json::Value::as_bool),
+            journal_verified: flag("journal_verified"),
+            replay_identical: flag("replay_identical"),
+            open_steps: strings("open_steps"),
         })
     }
 
@@ -292,8 +302,17 @@ impl Tail {
         Self { path, offset: 0, rest: Vec::new() }
     }
 
-    /// New lines since the last call; a file that is not there yet has none.
+    /// New lines since the last call, each read as JSON; a file that is not there yet has none.
     pub(crate) fn poll<T: DeserializeOwned>(&mut self) -> Result<Vec<T>> {
+        self.lines()?
+            .iter()
+            .map(|line| serde_json::from_str(line))
+            .collect::<Result<_, _>>()
+            .with_context(|| format!("cannot understand a line of `{}`", self.path.display()))
+    }
+
+    /// As [`poll`](Self::poll), as they are.
+    pub(crate) fn lines(&mut self) -> Result<Vec<String>> {
         let mut file = match std::fs::File::open(&self.path) {
             Ok(file) => file,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -303,11 +322,8 @@ impl Tail {
         self.offset += file.read_to_end(&mut self.rest)? as u64;
         let whole = self.rest.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
         let text: Vec<u8> = self.rest.drain(..whole).collect();
-        text.split(|byte| *byte == b'\n')
-            .filter(|line| !line.is_empty())
-            .map(|line| serde_json::from_slice(line))
-            .collect::<Result<_, _>>()
-            .with_context(|| format!("cannot understand a line of `{}`", self.path.display()))
+        let lines = text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+        Ok(lines.map(|line| String::from_utf8_lossy(line).into_owned()).collect())
     }
 }
 

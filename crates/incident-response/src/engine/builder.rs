@@ -8,9 +8,9 @@ use std::time::Duration;
 use ir_core::journal::{Body, Event, PartRecord, Started};
 use ir_core::kernel::{GateConfig, RequiredSink};
 use ir_core::{
-    Approver, AuditSink, Catalogue, Classifier, Clock, ConfigError, Correlator, Ctx, Cursor, Detector, Diagnoser, Digest,
-    Executor, Gate, Journal, LessonStore, PartName, Planner, Problem, Record, Result, SignalSource, SnapshotStore, Topology,
-    Verifier,
+    Approver, AuditSink, Catalogue, Classifier, Clock, ConfigError, Correlator, Ctx, Cursor, Detector, Diagnoser,
+    Digest, Executor, Gate, Journal, LessonStore, PartName, Planner, Problem, Record, Result, SignalSource,
+    SnapshotStore, Topology, Verifier,
 };
 use ir_plan::decision::Policy;
 use ir_plan::plan::{PlaybookPlanner, Playbooks};
@@ -310,7 +310,8 @@ impl Responder {
 
         let store = Arc::new(ir_detect::observations::ObservationStore::default());
         let mut planners: Vec<Arc<dyn Planner>> = Vec::new();
-        planners.extend(builder.playbooks.clone().map(|books| Arc::new(PlaybookPlanner::new(books)) as Arc<dyn Planner>));
+        planners
+            .extend(builder.playbooks.clone().map(|books| Arc::new(PlaybookPlanner::new(books)) as Arc<dyn Planner>));
         planners.extend(builder.planners.iter().cloned());
         let answer_within = Duration::from_millis(settings.answer_within_ms);
         let parts = Parts {
@@ -421,7 +422,9 @@ impl Memory {
 
 fn part_records(builder: &Builder) -> Vec<PartRecord> {
     let named = |(role, names): (&'static str, Vec<String>)| {
-        names.into_iter().filter_map(move |name| Some(PartRecord { role: role.to_owned(), name: PartName::new(name).ok()? }))
+        names
+            .into_iter()
+            .filter_map(move |name| Some(PartRecord { role: role.to_owned(), name: PartName::new(name).ok()? }))
     };
     builder.names().into_iter().flat_map(named).collect()
 }

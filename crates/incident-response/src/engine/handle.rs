@@ -61,7 +61,13 @@ impl Handle {
     /// # Errors
     ///
     /// `Stopped` when the engine is gone.
-    pub async fn take_over(&self, incident: IncidentId, by: Person, reason: impl Into<String>, undo: bool) -> Result<()> {
+    pub async fn take_over(
+        &self,
+        incident: IncidentId,
+        by: Person,
+        reason: impl Into<String>,
+        undo: bool,
+    ) -> Result<()> {
         self.request(Request::Override { incident, by, reason: reason.into(), undo }).await
     }
 

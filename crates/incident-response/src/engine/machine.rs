@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use ir_core::journal::{Body, CommandId, Event, Fact, GateFact, Record, Report, Started};
 use ir_core::{
-    Anomaly, AnomalyId, Call, Change, Error, ErrorKind, Failure, Hypothesis, Incident, IncidentId, Moment, Plan, Preview,
-    Result, StepId, StepRef, Timestamp, Tried, kernel,
+    Anomaly, AnomalyId, Call, Change, Error, ErrorKind, Failure, Hypothesis, Incident, IncidentId, Moment, Plan,
+    Preview, Result, StepId, StepRef, Timestamp, Tried, kernel,
 };
 
 use super::command::{Command, Ordered};
@@ -240,8 +240,12 @@ impl Machine {
         let Some((command, failures)) = self.outstanding.remove(&id) else { return };
         match (command, report) {
             (command, Report::Failed(failure)) => self.on_failed(command, failures, failure),
-            (Command::Correlate { anomalies }, Report::Correlated(groupings)) => self.on_correlated(&anomalies, groupings),
-            (Command::Diagnose { incident, .. }, Report::Diagnosed(hypothesis)) => self.on_diagnosed(&incident, hypothesis),
+            (Command::Correlate { anomalies }, Report::Correlated(groupings)) => {
+                self.on_correlated(&anomalies, groupings)
+            }
+            (Command::Diagnose { incident, .. }, Report::Diagnosed(hypothesis)) => {
+                self.on_diagnosed(&incident, hypothesis)
+            }
             (Command::Classify { incident }, Report::Classified(class)) => self.on_classified(&incident, class),
             (Command::Plan { incident, .. }, Report::Planned(planned)) => self.on_planned(&incident, planned),
             (Command::Preview { step, .. }, Report::Previewed { preview, .. }) => self.on_previewed(&step, preview),
@@ -249,7 +253,10 @@ impl Machine {
             (Command::Verify { step, .. }, Report::Verified(verified)) => self.on_verified(&step, verified),
             (Command::Ask { .. }, Report::Delivered) | (Command::Keep { .. }, Report::Kept) => {}
             (command, _) => {
-                self.degraded(format!("{command:?}").chars().take(80).collect::<String>(), "its answer is of another kind");
+                self.degraded(
+                    format!("{command:?}").chars().take(80).collect::<String>(),
+                    "its answer is of another kind",
+                );
             }
         }
     }

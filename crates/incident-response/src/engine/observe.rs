@@ -44,7 +44,11 @@ impl Observer {
                 let name = PartName::new(detector.name())?;
                 let Some(snapshot) = store.get(ctx, &name).await? else { return Ok(()) };
                 // A state the journal does not know is no state of this engine.
-                if known.get(&name) == Some(&snapshot.digest()) { detector.restore(ctx, &snapshot).await } else { Ok(()) }
+                if known.get(&name) == Some(&snapshot.digest()) {
+                    detector.restore(ctx, &snapshot).await
+                } else {
+                    Ok(())
+                }
             };
             if let Err(error) = restored.await {
                 failures.push(error);
@@ -111,7 +115,8 @@ impl Observer {
 
     async fn poll(&self, ctx: &Ctx, source: &Arc<dyn SignalSource>) -> Result<Polled> {
         let ctx = ctx.with_timeout(self.answer_within);
-        let cursor = PartName::new(source.name()).ok().and_then(|name| self.cursors.get(&name)).cloned().unwrap_or_default();
+        let cursor =
+            PartName::new(source.name()).ok().and_then(|name| self.cursors.get(&name)).cloned().unwrap_or_default();
         ctx.run(source.name(), source.poll(&ctx, &cursor)).await
     }
 

@@ -7,9 +7,9 @@ use std::time::Duration;
 use ir_core::journal::{Event, Report};
 use ir_core::kernel::{AuthorizeRequest, Fence, PermitWatch};
 use ir_core::{
-    ActionName, Approver, AttemptResult, Case, Catalogue, Check, Classifier, CorrelationInput, Correlator, Ctx, Diagnoser,
-    Direction, Error, ErrorKind, Execution, Executor, Failure, IncidentId, Lesson, LessonStore, PartName, Permit, PlanInput,
-    Planned, Planner, Precondition, Probe, Result, StepRef, Topology, Verifier,
+    ActionName, Approver, AttemptResult, Case, Catalogue, Check, Classifier, CorrelationInput, Correlator, Ctx,
+    Diagnoser, Direction, Error, ErrorKind, Execution, Executor, Failure, IncidentId, Lesson, LessonStore, PartName,
+    Permit, PlanInput, Planned, Planner, Precondition, Probe, Result, StepRef, Topology, Verifier,
 };
 use ir_detect::observations::ObservationStore;
 
@@ -189,7 +189,8 @@ impl Parts {
     }
 
     fn executor(&self, call: &ir_core::Call) -> Result<Arc<dyn Executor>> {
-        let missing = || Error::new(ErrorKind::NotFound, "engine", format!("no executor has the action `{}`", call.action));
+        let missing =
+            || Error::new(ErrorKind::NotFound, "engine", format!("no executor has the action `{}`", call.action));
         self.executors.get(&call.action).cloned().ok_or_else(missing)
     }
 }
@@ -221,9 +222,9 @@ pub(crate) async fn execute(
             AttemptResult::Unknown { failure: error.to_failure() }
         }
         Ok(Err(error)) => AttemptResult::NotApplied { failure: error.to_failure() },
-        Err(_) if watch.was_redeemed() => {
-            AttemptResult::Unknown { failure: failure(&name, ErrorKind::Unknown, "it panicked after its permit was redeemed") }
-        }
+        Err(_) if watch.was_redeemed() => AttemptResult::Unknown {
+            failure: failure(&name, ErrorKind::Unknown, "it panicked after its permit was redeemed"),
+        },
         Err(_) => AttemptResult::NotApplied {
             failure: failure(&name, ErrorKind::Unknown, "it panicked before its permit was redeemed"),
         },

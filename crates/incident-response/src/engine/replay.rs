@@ -98,13 +98,14 @@ impl Replayer {
         let (step, direction, precondition) = match fact {
             GateFact::Intent(intent) => (&intent.step, intent.direction, &intent.precondition),
             GateFact::Refused { step, direction, precondition, .. } => (step, *direction, precondition),
-            GateFact::Claimed { .. } | GateFact::Fenced(_) | GateFact::Halted(_) | GateFact::Resumed { .. } => return Ok(()),
+            GateFact::Claimed { .. } | GateFact::Fenced(_) | GateFact::Halted(_) | GateFact::Resumed { .. } => {
+                return Ok(());
+            }
         };
         self.report.decided += 1;
-        let asked = self
-            .sends
-            .iter()
-            .position(|c| matches!(&c.command, Command::Send { step: s, direction: d, .. } if s == step && *d == direction));
+        let asked = self.sends.iter().position(
+            |c| matches!(&c.command, Command::Send { step: s, direction: d, .. } if s == step && *d == direction),
+        );
         let Some(asked) = asked else {
             return Err(self.differs(record, "nobody asked for it".to_owned()));
         };
@@ -138,7 +139,8 @@ fn is_restart(record: &Record) -> bool {
 }
 
 fn text<T: Serialize>(value: &T) -> String {
-    canonical::to_bytes(value).map_or_else(|error| error.to_string(), |bytes| String::from_utf8_lossy(&bytes).into_owned())
+    canonical::to_bytes(value)
+        .map_or_else(|error| error.to_string(), |bytes| String::from_utf8_lossy(&bytes).into_owned())
 }
 
 /// Replays a whole journal offline.

@@ -5,10 +5,10 @@ use std::future::Future;
 use std::sync::Arc;
 
 use ir_core::journal::{Body, Event, Fact, GateFact, Observed, Record, Report};
-use ir_core::kernel::{Authorized, AuthorizeRequest};
+use ir_core::kernel::{AuthorizeRequest, Authorized};
 use ir_core::{
-    ApprovalRequest, AttemptResult, AuditSink, Ctx, ErrorKind, Execution, Executor, Gate, Journal, PartName, Result, StepRef,
-    StepState, Stop,
+    ApprovalRequest, AttemptResult, AuditSink, Ctx, ErrorKind, Execution, Executor, Gate, Journal, PartName, Result,
+    StepRef, StepState, Stop,
 };
 use tokio::sync::{broadcast, mpsc, watch};
 use tokio::task::JoinSet;
@@ -381,7 +381,10 @@ async fn feed(ctx: Ctx, journal: Arc<dyn Journal>, sink: Arc<dyn AuditSink>, mut
         match copied.await {
             Ok(false) => {}
             Ok(true) => {
-                if matches!(ctx.run("audit", async { Ok(news.recv().await) }).await, Err(_) | Ok(Err(broadcast::error::RecvError::Closed))) {
+                if matches!(
+                    ctx.run("audit", async { Ok(news.recv().await) }).await,
+                    Err(_) | Ok(Err(broadcast::error::RecvError::Closed))
+                ) {
                     return;
                 }
             }

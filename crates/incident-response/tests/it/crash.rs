@@ -1,7 +1,6 @@
 //! The process dies after any record, in any class, with any reply lost: the effect happens at most once, never without an
 //! intention, and every step comes to an end.
 
-
 use incident_response::core::journal::{Body, GateFact};
 use incident_response::core::*;
 
@@ -81,7 +80,10 @@ async fn check(world: &World, clock: &SimClock, journal: &MemoryJournal, what: &
         })
         .collect();
     for effect in &effects {
-        assert!(intents.iter().any(|i| i.key.to_string() == effect.key && i.token == effect.token), "{what}: no intention");
+        assert!(
+            intents.iter().any(|i| i.key.to_string() == effect.key && i.token == effect.token),
+            "{what}: no intention"
+        );
     }
     let sends = intents.iter().filter(|i| i.direction == Direction::Do).count();
     if world.lock().recovery == RecoveryClass::Blind {

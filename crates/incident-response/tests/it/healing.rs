@@ -53,7 +53,8 @@ async fn lower_tiers_do_nothing_and_say_what_they_would_do() {
 #[tokio::test(start_paused = true)]
 async fn nothing_is_done_in_health() {
     let (world, clock, journal) = (World::new(RecoveryClass::Keyed), SimClock::new(), MemoryJournal::new());
-    let quiet = |records: &[Record]| records.iter().filter(|r| matches!(r.body, Body::Event(Event::Observed(_)))).count() > 20;
+    let quiet =
+        |records: &[Record]| records.iter().filter(|r| matches!(r.body, Body::Event(Event::Observed(_)))).count() > 20;
     let records = run_until(responder(&world, &clock, &journal, "act"), &clock, quiet).await;
     assert_eq!(world.effects(), []);
     assert!(!records.iter().any(|r| matches!(r.body, Body::Fact(_))));
@@ -66,7 +67,9 @@ async fn a_target_that_somebody_else_touched_is_diagnosed_anew() {
     let meddler = world.clone();
     let records = run_until(responder(&world, &clock, &journal, "veto"), &clock, move |records| {
         // While people may object, somebody else changes the target.
-        if matches!(records.last().map(|r| &r.body), Some(Body::Fact(Fact::ApprovalOpened(_)))) && meddler.lock().generation == 0 {
+        if matches!(records.last().map(|r| &r.body), Some(Body::Fact(Fact::ApprovalOpened(_))))
+            && meddler.lock().generation == 0
+        {
             meddler.lock().generation = 1;
         }
         closed(records)

@@ -162,7 +162,11 @@ pub(crate) fn responder(world: &World, clock: &SimClock, journal: &MemoryJournal
 }
 
 /// Runs until `enough` says so of the records so far, or simulated time is up.
-pub(crate) async fn run_until(builder: Builder, clock: &SimClock, enough: impl Fn(&[Record]) -> bool + Send) -> Vec<Record> {
+pub(crate) async fn run_until(
+    builder: Builder,
+    clock: &SimClock,
+    enough: impl Fn(&[Record]) -> bool + Send,
+) -> Vec<Record> {
     let engine = builder.build().unwrap().open().await.unwrap();
     let mut news = engine.handle().records();
     let deadline = clock.now().mono_ns + 300_000_000_000;

@@ -60,10 +60,8 @@ impl SnapshotStore for FileSnapshots {
         let path = self.path(&snapshot.name);
         let bytes = serde_json::to_vec(snapshot)
             .map_err(|error| Error::new(ErrorKind::InvalidInput, COMPONENT, error.to_string()))?;
-        blocking::run(COMPONENT, move || {
-            replace(&mut RealDisk, &path, &bytes).map_err(|error| failed(&path, error))
-        })
-        .await
+        blocking::run(COMPONENT, move || replace(&mut RealDisk, &path, &bytes).map_err(|error| failed(&path, error)))
+            .await
     }
 
     async fn get(&self, _ctx: &Ctx, name: &PartName) -> Result<Option<Snapshot>> {

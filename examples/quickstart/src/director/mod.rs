@@ -1,5 +1,7 @@
 //! The director: starts everybody, breaks something, waits, and lets the judge speak.
 
+mod kill;
+pub(crate) mod replay;
 mod report;
 mod troupe;
 mod wait;
@@ -25,6 +27,7 @@ use crate::parent;
 use crate::person;
 use crate::records::{self, Alert, Effect, Processes, ResponderReport, RunDir, ShopFile, Tail, Version, next_version};
 use crate::story::{Story, Voice};
+use kill::Killer;
 use report::Outcome;
 use troupe::Player;
 use watch::Watch;
@@ -68,10 +71,17 @@ struct Director {
     acted_at: Option<Timestamp>,
     responder_deaths: u32,
     revive_at: Option<f64>,
+    killer: Option<Killer>,
 }
 
 impl Director {
-    async fn play(options: DirectorOptions) -> Result<ExitCode> {
+    async fn play(mut options: DirectorOptions) -> Result<ExitCode> {
+        if let Some(seed) = options.kill {
+            options.revive_secs.get_or_insert(kill::REVIVE_SECS);
+            if kill::is_in_flight(seed) {
+                options.hold_reply_ms.get_or_insert(kill::HOLD_REPLY_MS);
+            }
+        }
         let mut director = Self::set_up(options).await?;
         let learned_at = director.learn().await?;
         let harmless = Harmless::draw(director.options.seed, director.options.target);
@@ -132,6 +142,7 @@ impl Director {
         }
         // Only a person at tier approve or veto types anything that matters.
         let asks = matches!(options.tier, Tier::Approve | Tier::Veto) && options.answer.is_none();
+        let killer = options.kill.map(|seed| Killer::new(seed, options.fault, journal_of(&options, &run)));
         let director = Self {
             healer: healer(&options),
             watch: Watch::new(Tail::new(run.clients()), options.rate),
@@ -151,6 +162,7 @@ impl Director {
             acted_at: None,
             responder_deaths: 0,
             revive_at: None,
+            killer,
         };
         director.write_processes()?;
         Ok(director)
@@ -180,6 +192,7 @@ impl Director {
                 return Err(player.complaint(status));
             }
         }
+        self.kill_when_due().await?;
         self.mind_the_responder()?;
         self.watch.poll(clock::now())?;
         for alert in self.alerts.poll::<Alert>()? {
@@ -194,6 +207,17 @@ impl Director {
             }
             self.story.tell(Voice::Shop, &describe(&effect));
             self.acted_at = self.acted_at.or(Some(effect.at));
+        }
+        Ok(())
+    }
+
+    async fn kill_when_due(&mut self) -> Result<()> {
+        let now = self.story.secs();
+        let Some(killer) = &mut self.killer else { return Ok(()) };
+        if killer.is_due(now)? {
+            self.responder.kill().await?;
+            let stage = killer.note_killed()?;
+            self.story.tell(Voice::Nature, &format!("the responder is killed (kill -9) at stage {stage:?}"));
         }
         Ok(())
     }
@@ -272,6 +296,15 @@ impl Director {
             responder: report.as_ref(),
             first_alert: self.first_alert,
         });
+        let mut judgement = judgement;
+        if let Some(killer) = &self.killer
+            && killer.killed.is_none_or(|stage| matches!(stage, kill::Stage::Watching | kill::Stage::Over))
+        {
+            judgement.right = false;
+            judgement
+                .reasons
+                .push("the kill did not fall between the first anomaly and the end of verification".to_owned());
+        }
         let right = judgement.right;
         let outcome = Outcome {
             fault: self.options.fault,
@@ -283,6 +316,7 @@ impl Director {
             harmless_service: harmless_service.to_owned(),
             run_s: self.story.secs(),
             responder_deaths: self.responder_deaths,
+            killed_while: self.killer.as_ref().and_then(|killer| killer.killed),
             judgement,
         };
         report::close(&mut self.story, &outcome, report.as_ref());
@@ -325,13 +359,17 @@ fn run_dir(options: &DirectorOptions) -> Result<RunDir> {
 }
 
 fn start_responder(options: &DirectorOptions, run: &RunDir) -> Result<Player> {
-    let journal: PathBuf = options.journal.clone().unwrap_or_else(|| run.journal());
+    let journal = journal_of(options, run);
     let mut args: Vec<OsString> = vec!["--run".into(), run.0.clone().into()];
     args.extend(["--tier".into(), options.tier.name().into(), "--journal".into(), journal.into()]);
     if let Some(answer) = &options.answer {
         args.extend(["--answer".into(), answer.into()]);
     }
     Player::start("responder", &args, run)
+}
+
+fn journal_of(options: &DirectorOptions, run: &RunDir) -> PathBuf {
+    options.journal.clone().unwrap_or_else(|| run.journal())
 }
 
 async fn post(address: SocketAddr, path: &str, body: &serde_json::Value) -> Result<serde_json::Value> {

@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use super::kill::Stage;
 use crate::cli::DirectorOptions;
 use crate::fault::Fault;
 use crate::judge::{Healer, Judgement, describe};
@@ -21,6 +22,9 @@ pub(crate) struct Outcome {
     pub(crate) run_s: f64,
     /// How often the responder ended by itself or was killed.
     pub(crate) responder_deaths: u32,
+    /// What the responder was at when a trial killed it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) killed_while: Option<Stage>,
     #[serde(flatten)]
     pub(crate) judgement: Judgement,
 }
@@ -59,6 +63,7 @@ pub(crate) fn close(story: &mut Story, outcome: &Outcome, report: Option<&Respon
     let journal = match (report, judgement.journal_verified) {
         (None, _) => "no report",
         (Some(_), None) => "not said",
+        (Some(_), Some(true)) if judgement.replay_identical == Some(true) => "verified, and replays identically",
         (Some(_), Some(true)) => "verified",
         (Some(_), Some(false)) => "does NOT verify",
     };

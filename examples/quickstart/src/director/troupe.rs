@@ -80,6 +80,11 @@ impl Player {
         anyhow::anyhow!("{} ended too early ({status}): {last}", self.role)
     }
 
+    /// Ends it without a word of warning.
+    pub(crate) async fn kill(&mut self) -> Result<()> {
+        self.child.kill().await.context("cannot kill the responder")
+    }
+
     /// Asks it to stop, and makes it after `grace`.
     pub(crate) async fn stop(&mut self, grace: Duration) -> Result<()> {
         // Waiting would close its input first, which is how a role learns that its parent is gone.

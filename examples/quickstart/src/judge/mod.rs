@@ -76,6 +76,7 @@ pub(crate) struct Judgement {
     pub(crate) cause_path: Vec<String>,
     pub(crate) action: Option<String>,
     pub(crate) journal_verified: Option<bool>,
+    pub(crate) replay_identical: Option<bool>,
 }
 
 /// Decides. Effects of the director itself (the harmless deploy, a bad one) are the run, not its answer.
@@ -114,6 +115,12 @@ pub(crate) fn judge(evidence: &Evidence<'_>) -> Judgement {
             (Some(_), Some(false)) => reasons.push("the journal does not verify".to_owned()),
             (Some(_), Some(true)) => {}
         }
+        if report.is_some_and(|report| report.replay_identical == Some(false)) {
+            reasons.push("deciding again offline comes to something else".to_owned());
+        }
+        for step in report.iter().flat_map(|report| &report.open_steps) {
+            reasons.push(format!("step {step} did not come to an end"));
+        }
         if evidence.fault != Fault::None && report.is_some() && cause.is_none() {
             reasons.push("the responder names no cause".to_owned());
         }
@@ -136,6 +143,7 @@ pub(crate) fn judge(evidence: &Evidence<'_>) -> Judgement {
         cause_path: report.map(|report| report.cause_path.clone()).unwrap_or_default(),
         action: report.and_then(|report| report.action.clone()),
         journal_verified,
+        replay_identical: report.and_then(|report| report.replay_identical),
     }
 }
 

@@ -40,7 +40,9 @@ impl SignalSource for ChangeSource {
     async fn poll(&self, ctx: &Ctx, cursor: &Cursor) -> Result<Polled> {
         let after: u64 = match cursor.as_str() {
             "" => 0,
-            text => text.parse().map_err(|_| Error::new(ErrorKind::InvalidInput, NAME, format!("`{text}` is no cursor")))?,
+            text => {
+                text.parse().map_err(|_| Error::new(ErrorKind::InvalidInput, NAME, format!("`{text}` is no cursor")))?
+            }
         };
         let path = format!("/v1/changes?after={after}");
         let patience = ctx.remaining().unwrap_or(Duration::MAX).min(Duration::from_secs(1));

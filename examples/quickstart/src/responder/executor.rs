@@ -133,7 +133,8 @@ impl Executor for ShopExecutor {
             ("idempotency-key", key.as_str()),
             ("fencing-token", token.as_str()),
         ];
-        let request = http::Call { method: "POST", path: &path, headers: &headers, body: Bytes::from(body.to_string()) };
+        let request =
+            http::Call { method: "POST", path: &path, headers: &headers, body: Bytes::from(body.to_string()) };
         let patience = ctx.remaining().unwrap_or(Duration::from_secs(10));
         let (status, answer) = Client::new(self.control).call(request, patience).await.map_err(|error| lost(&error))?;
         let said = String::from_utf8_lossy(&answer).into_owned();

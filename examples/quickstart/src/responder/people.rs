@@ -1,10 +1,10 @@
 //! People at the terminal: the library asks, they approve, modify or refuse, with a reason.
 
 use async_trait::async_trait;
+use incident_response::Handle;
 use incident_response::core::{
     Answer, ApprovalAnswer, ApprovalRequest, Approver, Ctx, Error, ErrorKind, Person, Result, StepChange,
 };
-use incident_response::Handle;
 use serde_json::json;
 use tokio::sync::mpsc;
 
@@ -28,7 +28,9 @@ impl Approver for TerminalApprover {
     }
 
     async fn ask(&self, _ctx: &Ctx, request: &ApprovalRequest) -> Result<()> {
-        self.requests.send(request.clone()).map_err(|_| Error::new(ErrorKind::Unavailable, "terminal", "nobody sits here"))
+        self.requests
+            .send(request.clone())
+            .map_err(|_| Error::new(ErrorKind::Unavailable, "terminal", "nobody sits here"))
     }
 }
 

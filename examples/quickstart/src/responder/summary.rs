@@ -60,7 +60,9 @@ fn note(summary: &mut Summary, hypothesis: &mut Option<Hypothesis>, record: &Rec
         Body::Fact(Fact::IncidentOpened { .. }) => {
             summary.detected_at.get_or_insert_with(|| text(record.at.wall));
         }
-        Body::Event(Event::Reported { report: Report::Diagnosed(diagnosed), .. }) => *hypothesis = Some(diagnosed.clone()),
+        Body::Event(Event::Reported { report: Report::Diagnosed(diagnosed), .. }) => {
+            *hypothesis = Some(diagnosed.clone())
+        }
         Body::Fact(Fact::PlanAccepted { .. }) if summary.action.is_none() => {
             if let Some(cause) = hypothesis.as_ref().and_then(Hypothesis::leading) {
                 summary.cause = Some(cause.entity.to_string());

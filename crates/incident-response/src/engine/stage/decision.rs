@@ -2,8 +2,8 @@
 
 use ir_core::journal::{Approved, Fact};
 use ir_core::{
-    Answer, ApprovalAnswer, ApprovalId, ApprovalRequest, AutonomyTier, Decision, Failure, IncidentId, PlanId, Preview, Quorum,
-    StepChange, StepRef, StepState, Verdict,
+    Answer, ApprovalAnswer, ApprovalId, ApprovalRequest, AutonomyTier, Decision, Failure, IncidentId, PlanId, Preview,
+    Quorum, StepChange, StepRef, StepState, Verdict,
 };
 use ir_plan::decision::DecisionInput;
 
@@ -62,7 +62,15 @@ impl Machine {
     }
 
     fn follow(&mut self, step: &StepRef, decision: &Decision) {
-        let why = || decision.votes.iter().filter(|v| v.verdict == decision.verdict).map(|v| v.because.as_str()).collect::<Vec<_>>().join("; ");
+        let why = || {
+            decision
+                .votes
+                .iter()
+                .filter(|v| v.verdict == decision.verdict)
+                .map(|v| v.because.as_str())
+                .collect::<Vec<_>>()
+                .join("; ")
+        };
         match &decision.verdict {
             Verdict::Deny => {
                 let because = format!("denied: {}", why());
@@ -94,7 +102,13 @@ impl Machine {
         self.count_approvals(step);
     }
 
-    fn request(&self, step: &StepRef, decision: &Decision, quorum: Quorum, veto_ms: Option<u64>) -> Option<ApprovalRequest> {
+    fn request(
+        &self,
+        step: &StepRef,
+        decision: &Decision,
+        quorum: Quorum,
+        veto_ms: Option<u64>,
+    ) -> Option<ApprovalRequest> {
         let entry = self.kernel.step(step)?;
         let planned = self.planned_step(step)?;
         let run = self.incidents.get(&self.incident_of(step)?)?;

@@ -2,7 +2,8 @@
 
 use ir_core::journal::{Fact, Intent, Refusal};
 use ir_core::{
-    AttemptResult, Direction, Execution, Failure, IncidentId, Probed, RecoveryClass, StepRef, StepState, Tried, Recovery,
+    AttemptResult, Direction, Execution, Failure, IncidentId, Probed, Recovery, RecoveryClass, StepRef, StepState,
+    Tried,
 };
 
 use crate::engine::command::Command;
@@ -110,7 +111,9 @@ impl Machine {
         self.timers.stop(&TimerKey::Deadline(step.clone()));
         match (&execution.result, execution.direction) {
             (AttemptResult::Applied { applied }, direction) => self.applied(step, direction, &applied.summary),
-            (AttemptResult::NotApplied { failure }, direction) => self.not_applied(step, direction, &failure.to_string()),
+            (AttemptResult::NotApplied { failure }, direction) => {
+                self.not_applied(step, direction, &failure.to_string())
+            }
             (AttemptResult::Unknown { failure }, _) => self.settle(step, &failure.to_string()),
         }
     }
@@ -229,7 +232,8 @@ impl Machine {
                     self.send_do(step);
                 }
                 Direction::Undo => {
-                    if self.kernel.step(step).is_some_and(|entry| entry.open.as_ref().is_some_and(|open| !open.cleared)) {
+                    if self.kernel.step(step).is_some_and(|entry| entry.open.as_ref().is_some_and(|open| !open.cleared))
+                    {
                         let because = because.to_owned();
                         self.fact(Fact::AttemptCleared { step: step.clone(), because });
                     }
@@ -292,11 +296,9 @@ impl Machine {
         let Some(planned) = plan.plan.step(&step.step) else { return };
         match run.tried.iter_mut().find(|tried| tried.call == planned.call) {
             Some(tried) => tried.recovery = recovery,
-            None => run.tried.push(Tried {
-                call: planned.call.clone(),
-                provenance: plan.plan.provenance.clone(),
-                recovery,
-            }),
+            None => {
+                run.tried.push(Tried { call: planned.call.clone(), provenance: plan.plan.provenance.clone(), recovery })
+            }
         }
     }
 
@@ -307,7 +309,9 @@ impl Machine {
             match state {
                 StepState::Ready if !sent => self.decide_anew(&step),
                 StepState::Compensating if !sent && !self.is_settling(&step) => self.recover_undo(&step),
-                StepState::Intent if !sent && !self.is_settling(&step) => self.settle(&step, "it was kept back by a halt"),
+                StepState::Intent if !sent && !self.is_settling(&step) => {
+                    self.settle(&step, "it was kept back by a halt")
+                }
                 _ => {}
             }
         }

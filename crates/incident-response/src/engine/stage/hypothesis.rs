@@ -2,8 +2,8 @@
 
 use ir_core::journal::{Fact, Suspect};
 use ir_core::{
-    Classification, ClassName, Failure, Hypothesis, HypothesisId, IncidentId, IncidentState, PartName, PlanId, Probability,
-    Severity, StepState,
+    ClassName, Classification, Failure, Hypothesis, HypothesisId, IncidentId, IncidentState, PartName, PlanId,
+    Probability, Severity, StepState,
 };
 use ir_plan::classification::UNKNOWN;
 
@@ -64,8 +64,7 @@ impl Machine {
         // Text acts only as a name resolved against the known topology.
         let entity = leading.and_then(|id| topology?.entity(id)).cloned();
         let unknown = leading.filter(|_| entity.is_none()).cloned();
-        let suspect =
-            entity.map(|e| Suspect { entity: e.id, environment: e.environment, group: e.group });
+        let suspect = entity.map(|e| Suspect { entity: e.id, environment: e.environment, group: e.group });
         let Some(run) = self.incidents.get_mut(id) else { return };
         run.hypothesis = Some(hypothesis.clone());
         let known = suspect.is_some();

@@ -177,7 +177,10 @@ impl Machine {
         let under_way = run.run.as_ref().is_some_and(|plan| {
             let steps = self.kernel.plan(&plan.plan.id).map(|entry| &entry.steps);
             steps.is_some_and(|steps| {
-                steps.values().any(|s| s.open.is_some() || matches!(s.state, StepState::Applied | StepState::Verifying | StepState::Compensating))
+                steps.values().any(|s| {
+                    s.open.is_some()
+                        || matches!(s.state, StepState::Applied | StepState::Verifying | StepState::Compensating)
+                })
             })
         });
         if under_way {
@@ -211,7 +214,9 @@ impl Machine {
         self.timers.stop(&TimerKey::Settle(id.clone()));
         self.timers.stop(&TimerKey::Quiet(id.clone()));
         self.forget_commands(|command| match command {
-            Command::Diagnose { incident, .. } | Command::Classify { incident } | Command::Plan { incident, .. } => incident == id,
+            Command::Diagnose { incident, .. } | Command::Classify { incident } | Command::Plan { incident, .. } => {
+                incident == id
+            }
             _ => false,
         });
     }
@@ -226,7 +231,9 @@ impl Machine {
             run.failing.get_or_insert_with(|| because.clone());
         }
         self.forget_commands(|command| match command {
-            Command::Diagnose { incident, .. } | Command::Classify { incident } | Command::Plan { incident, .. } => incident == id,
+            Command::Diagnose { incident, .. } | Command::Classify { incident } | Command::Plan { incident, .. } => {
+                incident == id
+            }
             _ => false,
         });
         self.cancel_unsent(id, &because);

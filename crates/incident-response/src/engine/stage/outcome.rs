@@ -15,8 +15,14 @@ impl Machine {
             return;
         }
         let Some(incident) = self.incident_of(step) else { return };
-        let Some((call, verification)) = self.planned_step(step).map(|s| (s.call.clone(), s.verification.clone())) else { return };
-        let Some(applied) = self.run_of(step).and_then(|run| run.verifying.get(&step.step)).map(|run| run.applied) else { return };
+        let Some((call, verification)) = self.planned_step(step).map(|s| (s.call.clone(), s.verification.clone()))
+        else {
+            return;
+        };
+        let Some(applied) = self.run_of(step).and_then(|run| run.verifying.get(&step.step)).map(|run| run.applied)
+        else {
+            return;
+        };
         self.command(Command::Verify { step: step.clone(), incident, call, verification, applied });
     }
 
@@ -106,7 +112,9 @@ impl Machine {
     fn try_another(&mut self, id: &IncidentId, overridden: bool, sent: bool, because: &str) {
         let limit = self.settings().plans;
         let more = self.incidents.get(id).is_some_and(|run| {
-            run.plans < limit && run.incident.state != IncidentState::HandedOver && run.incident.ongoing().next().is_some()
+            run.plans < limit
+                && run.incident.state != IncidentState::HandedOver
+                && run.incident.ongoing().next().is_some()
         });
         if more && sent && !overridden {
             self.move_incident(id, IncidentState::Open, format!("{because}; another plan is looked for"));
