@@ -82,6 +82,8 @@ impl Player {
 
     /// Asks it to stop, and makes it after `grace`.
     pub(crate) async fn stop(&mut self, grace: Duration) -> Result<()> {
+        // Waiting would close its input first, which is how a role learns that its parent is gone.
+        let _stdin = self.child.stdin.take();
         if self.child.try_wait()?.is_none()
             && let Some(pid) = self.child.id().and_then(|id| Pid::from_raw(id.cast_signed()))
         {

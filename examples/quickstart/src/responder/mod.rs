@@ -12,7 +12,6 @@ use anyhow::{Context, Result};
 use incident_response::adapters::clock::SystemClock;
 use incident_response::adapters::file::{FileJournal, FileSnapshots, HaltFile};
 use incident_response::adapters::scrape::{ScrapeConfig, ScrapeSource, ScrapeTarget};
-use incident_response::adapters::tail::{TailConfig, TailFile, TailSource};
 use incident_response::core::journal::{Body, Fact, Record};
 use incident_response::core::{AutonomyTier, Ctx, EntityId, IncidentState};
 use incident_response::prelude::{Detectors, Load, Playbooks, Policy, Responder, Topology};
@@ -37,9 +36,8 @@ pub(crate) async fn run(options: ResponderOptions) -> Result<()> {
 
     let responder = Responder::builder()
         .source(scrape(&shop)?)
-        .source(tail(&shop)?)
         .source(ChangeSource::new(control))
-        .detectors(Detectors::standard()?)
+        .detectors(Detectors::standard())
         .topology(Topology::from_file(run.topology())?)
         .playbooks(Playbooks::parse(include_str!("playbooks.toml"), "playbooks.toml")?)
         .policy(Policy::parse(include_str!("policy.toml"), "policy.toml")?.with_tier(tier(options.tier))?)
@@ -74,21 +72,17 @@ pub(crate) async fn run(options: ResponderOptions) -> Result<()> {
 
 /// Metrics of every service, through the same port that its clients use.
 fn scrape(shop: &ShopFile) -> Result<ScrapeSource> {
-    let targets = shop
+    let target = shop
         .services
         .iter()
-        .map(|service| Ok(ScrapeTarget::new(EntityId::new(&service.name)?, &service.metrics_url)))
+        .map(|service| Ok(ScrapeTarget { entity: EntityId::new(&service.name)?, url: service.metrics_url.clone() }))
         .collect::<Result<Vec<_>>>()?;
-    Ok(ScrapeSource::new(ScrapeConfig { targets, timeout_ms: 900, ..ScrapeConfig::default() })?)
-}
-
-fn tail(shop: &ShopFile) -> Result<TailSource> {
-    let files = shop
-        .services
-        .iter()
-        .map(|service| Ok(TailFile::new(EntityId::new(&service.name)?, &service.log)))
-        .collect::<Result<Vec<_>>>()?;
-    Ok(TailSource::new(TailConfig { files, ..TailConfig::default() })?)
+    Ok(ScrapeSource::new(ScrapeConfig {
+        target,
+        timeout_ms: 900,
+        drop_labels: vec!["service".to_owned()],
+        ..ScrapeConfig::default()
+    })?)
 }
 
 const fn tier(tier: Tier) -> AutonomyTier {
