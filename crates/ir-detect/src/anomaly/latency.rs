@@ -61,7 +61,8 @@ pub struct LatencyConfig {
     pub names: MetricNames,
     /// How much is kept.
     pub bounds: Bounds,
-    /// When episodes begin and end.
+    /// When episodes begin and end. Default: a second after the first bad look at the earliest, so that a machine that stands
+    /// still for half a second is no alarm; a little less than a second, because scrapes jitter.
     pub episode: EpisodeConfig,
 }
 
@@ -81,7 +82,7 @@ impl Default for LatencyConfig {
             remember_looks: 240,
             names: MetricNames::default(),
             bounds: Bounds::default(),
-            episode: EpisodeConfig::default(),
+            episode: EpisodeConfig { begin_secs: 0.9, ..EpisodeConfig::default() },
         }
     }
 }
@@ -234,7 +235,7 @@ impl Latency {
         let effect = time.min_effect_secs.max(config.min_effect_ratio * location.center);
         let threshold = location.center + effect.max(sigmas * location.scale);
         // The window still holds what is over; the newest look tells whether it goes on.
-        let goes_on = time.newest_secs.is_some_and(|secs| secs >= location.center + effect / 2.0);
+        let goes_on = time.newest_secs.is_some_and(|secs| secs >= threshold);
         let (nats, limit) = (gaussian_surprise(z), gaussian_surprise(sigmas));
         let verdict = match time.secs >= threshold && goes_on {
             true => Verdict::Bad,

@@ -48,7 +48,7 @@ async fn play(scene: Scene, until_secs: f64, up_first: bool) -> Run {
 fn scene(fault: Fault, target: usize, seed: u64, busy: bool, interval_secs: f64) -> Scene {
     // The phase of the fault against the scrapes differs from seed to seed.
     let fault_at_secs = 22.0 + 0.137 * (seed % 7) as f64;
-    Scene { fault, target, seed, busy, interval_secs, fault_at_secs }
+    Scene { fault, target, seed, busy, interval_secs, fault_at_secs, healed_at_secs: f64::INFINITY }
 }
 
 #[tokio::test]
@@ -57,14 +57,18 @@ async fn every_fault_on_every_service_is_found_within_seconds_and_blamed_rightly
     let mut slowest: f64 = 0.0;
     for fault in FAULTS {
         for target in 0..4 {
-            for (seed, busy, interval_secs) in [(1, false, 0.5), (2, false, 1.0), (3, true, 0.5), (4, true, 1.0)] {
+            for (seed, busy, interval_secs) in (0..24u64).map(|n| (n, n % 2 == 1, if n % 4 < 2 { 0.5 } else { 1.0 })) {
                 let seed = seed + 10 * target as u64;
                 let scene = scene(fault, target, seed, busy, interval_secs);
                 let run = play(scene, scene.fault_at_secs + 12.0, false).await;
                 // Two looks more at one scrape a second: the promise is for two a second.
-                let limit = if interval_secs < 1.0 { 3.0 } else { 4.5 };
+                let limit = if interval_secs < 1.0 { 3.0 } else if busy { 6.0 } else { 4.0 };
                 let decided = run.decided.unwrap_or(f64::INFINITY);
                 slowest = slowest.max(decided);
+                eprintln!(
+                    "T {fault:?} {target} {busy} {interval_secs} {:.2} {decided:.2}",
+                    run.detected.unwrap_or(99.0)
+                );
                 let early = run.detected.is_some_and(|secs| secs < 0.0);
                 if decided > limit || early || run.n_incidents != 1 || !run.wrong.is_empty() {
                     problems.push(format!(
@@ -97,7 +101,7 @@ async fn every_fault_on_every_service_is_found_within_seconds_and_blamed_rightly
 
 #[tokio::test]
 async fn nothing_is_found_where_nothing_is_broken() {
-    for seed in 100..106 {
+    for seed in 100..130 {
         for busy in [false, true] {
             let scene = scene(Fault::None, (seed % 4) as usize, seed, busy, if seed % 2 == 0 { 0.5 } else { 1.0 });
             let run = play(scene, 82.0, false).await;
