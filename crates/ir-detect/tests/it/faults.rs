@@ -62,7 +62,13 @@ async fn every_fault_on_every_service_is_found_within_seconds_and_blamed_rightly
                 let scene = scene(fault, target, seed, busy, interval_secs);
                 let run = play(scene, scene.fault_at_secs + 12.0, false).await;
                 // Two looks more at one scrape a second: the promise is for two a second.
-                let limit = if interval_secs < 1.0 { 3.0 } else if busy { 6.0 } else { 4.0 };
+                let limit = if interval_secs < 1.0 {
+                    3.0
+                } else if busy {
+                    6.0
+                } else {
+                    4.0
+                };
                 let decided = run.decided.unwrap_or(f64::INFINITY);
                 slowest = slowest.max(decided);
                 eprintln!(
