@@ -50,6 +50,12 @@ impl Scene {
     }
 }
 
+/// A scene with 22 s of health first. The phase of the fault against the scrapes differs from seed to seed.
+pub(crate) fn scene(fault: Fault, target: usize, seed: u64, busy: bool, interval_secs: f64) -> Scene {
+    let fault_at_secs = 22.0 + 0.137 * (seed % 7) as f64;
+    Scene { fault, target, seed, busy, interval_secs, fault_at_secs, healed_at_secs: f64::INFINITY }
+}
+
 /// SplitMix64 (Steele, Lea, Flood 2014): small, seeded, good enough for noise.
 pub(crate) struct Rng(pub(crate) u64);
 
