@@ -35,7 +35,9 @@ pub struct AbsenceConfig {
     /// Good looks before an entity is known; until then nothing is said of it. Default 3.
     #[schemars(range(min = 1, max = 1000))]
     pub known_after: u32,
-    /// How likely a scrape fails without a fault. Default 0.001: each miss adds 6.9 nats of surprise.
+    /// How likely a scrape fails without a fault, at least: each miss in a row adds as much surprise as it is rare. What was
+    /// seen of the entity itself counts when it is more. Default 0.003, which is 5.8 nats a miss: two or three
+    /// need the support of other symptoms, four stand alone.
     #[schemars(range(min = 1e-9, max = 0.5))]
     pub chance_of_miss: f64,
     /// How much is kept.
@@ -51,7 +53,7 @@ impl Default for AbsenceConfig {
             after_secs: 1.4,
             silent_intervals: 4.0,
             known_after: 3,
-            chance_of_miss: 0.001,
+            chance_of_miss: 0.003,
             bounds: Bounds::default(),
             episode: EpisodeConfig { begin_looks: 1, end_looks: 2, ..EpisodeConfig::default() },
         }
@@ -86,6 +88,9 @@ struct Absence(AbsenceConfig);
 struct Presence {
     good: u32,
     misses: u32,
+    /// Short runs of misses that were over by themselves, and looks in all: how often this entity is missed in health.
+    missed: f64,
+    looks: f64,
     first_miss: Option<Timestamp>,
     last_good: Timestamp,
     last: Timestamp,
@@ -147,18 +152,35 @@ impl Core for Absence {
 /// The interval follows the last two minutes.
 const INTERVAL_HALF_LIFE_SECS: f64 = 120.0;
 
+/// A long run is a fault, from which must not be learned that faults are usual.
+const MAX_RUN_LEARNED: u32 = 2;
+/// Half of what was learned is forgotten after so many looks.
+const LOOKS_KEPT: f64 = 5_000.0;
+/// Fifty looks with hardly a miss are assumed before anything was seen.
+const PRIOR: [f64; 2] = [0.05, 50.0];
+
 impl Presence {
+    /// How likely this entity is missed in health.
+    fn chance_of_miss(&self) -> f64 {
+        (self.missed + PRIOR[0]) / (self.looks + PRIOR[1])
+    }
+
     fn look(&mut self, look: &Look) {
         if self.last != Timestamp::default() {
             let elapsed = look.at.since(self.last).as_secs_f64();
             self.interval.push(elapsed, elapsed, INTERVAL_HALF_LIFE_SECS);
         }
         self.last = look.at;
+        self.looks += 1.0;
+        if self.looks > LOOKS_KEPT {
+            (self.looks, self.missed) = (self.looks / 2.0, self.missed / 2.0);
+        }
         if look.up == Some(false) {
             self.misses = self.misses.saturating_add(1);
             self.first_miss = self.first_miss.or(Some(look.at));
         } else {
             self.good = self.good.saturating_add(1);
+            self.missed += f64::from(self.misses.min(MAX_RUN_LEARNED));
             (self.misses, self.first_miss, self.last_good) = (0, None, look.at);
         }
     }
@@ -180,7 +202,7 @@ impl Absence {
         let key = Key::new(entity, subject::UP);
         let finding = Finding {
             verdict,
-            nats: -self.0.chance_of_miss.ln() * misses / tracks.factor(&key),
+            nats: -presence.chance_of_miss().clamp(self.0.chance_of_miss, 0.5).ln() * misses / tracks.factor(&key),
             symptom: Symptom::Absence,
             direction: Direction::Gone,
             onset: presence.first_miss,

@@ -25,6 +25,10 @@ pub struct EpisodeConfig {
     /// So many bad looks in a row begin it. Default 2: one is chance, three cost a second more.
     #[schemars(range(min = 1, max = 1000))]
     pub begin_looks: u32,
+    /// And so many seconds from the first bad look to the last. Default 0. For what a stalled machine does as well, more than
+    /// the length of a stall.
+    #[schemars(range(min = 0.0, max = 86_400.0))]
+    pub begin_secs: f64,
     /// So many good looks in a row end it. Default 4: half-healed services go up and down.
     #[schemars(range(min = 1, max = 1000))]
     pub end_looks: u32,
@@ -39,7 +43,7 @@ pub struct EpisodeConfig {
 
 impl Default for EpisodeConfig {
     fn default() -> Self {
-        Self { begin_looks: 2, end_looks: 4, grow_by: 0.15, relearn_secs: 900.0 }
+        Self { begin_looks: 2, begin_secs: 0.0, end_looks: 4, grow_by: 0.15, relearn_secs: 900.0 }
     }
 }
 
@@ -48,6 +52,7 @@ impl EpisodeConfig {
         let mut check = Check::default();
         check.count("begin_looks", self.begin_looks as usize, 1, 1000);
         check.count("end_looks", self.end_looks as usize, 1, 1000);
+        check.within("begin_secs", self.begin_secs, 0.0, 86_400.0);
         check.within("grow_by", self.grow_by, 0.01, 1.0);
         check.within("relearn_secs", self.relearn_secs, 1.0, 864_000.0);
         check
@@ -214,7 +219,8 @@ impl Tracks {
             (Verdict::Bad, None) => {
                 track.first_bad = if track.bad == 0 { judge.at } else { track.first_bad };
                 track.bad += 1;
-                if track.bad < judge.config.begin_looks {
+                let bad_secs = judge.at.since(track.first_bad).as_secs_f64();
+                if track.bad < judge.config.begin_looks || bad_secs < judge.config.begin_secs {
                     return Ok(());
                 }
                 let onset = finding.onset.unwrap_or(track.first_bad);

@@ -17,7 +17,7 @@ use super::rates::{Counts, Recent, is_counted};
 use super::subject;
 use crate::check::Check;
 use crate::pairs;
-use crate::stats::{Floors, Location, Ring, gaussian_surprise};
+use crate::stats::{Floors, Location, Ring, gaussian_surprise, median};
 
 /// How a [`LatencyDetector`] decides.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -48,6 +48,10 @@ pub struct LatencyConfig {
     /// And in seconds. Default 0.005: what schedulers do.
     #[schemars(range(min = 1e-6, max = 3600.0))]
     pub floor_secs: f64,
+    /// While fewer than half of the requests are late, it must go on for so long. Seconds, default 3: a stall of the machine
+    /// makes some requests very late, a fault most of them or for long.
+    #[schemars(range(min = 0.0, max = 3600.0))]
+    pub partial_secs: f64,
     /// Nothing is said before so many seconds of a series were learned. Default 8.
     #[schemars(range(min = 0.0, max = 86_400.0))]
     pub warm_secs: f64,
@@ -61,7 +65,8 @@ pub struct LatencyConfig {
     pub names: MetricNames,
     /// How much is kept.
     pub bounds: Bounds,
-    /// When episodes begin and end.
+    /// When episodes begin and end. Default: a second after the first bad look at the earliest, so that a machine that stands
+    /// still for half a second is no alarm; a little less than a second, because scrapes jitter.
     pub episode: EpisodeConfig,
 }
 
@@ -76,12 +81,13 @@ impl Default for LatencyConfig {
             min_effect_ratio: 0.5,
             floor_ratio: 0.1,
             floor_secs: 0.005,
+            partial_secs: 3.0,
             warm_secs: 8.0,
             warm_looks: 10,
             remember_looks: 240,
             names: MetricNames::default(),
             bounds: Bounds::default(),
-            episode: EpisodeConfig::default(),
+            episode: EpisodeConfig { begin_secs: 0.9, ..EpisodeConfig::default() },
         }
     }
 }
@@ -97,6 +103,7 @@ impl LatencyConfig {
         check.within("min_effect_ratio", self.min_effect_ratio, 0.0, 100.0);
         check.within("floor_ratio", self.floor_ratio, 0.0, 10.0);
         check.within("floor_secs", self.floor_secs, 1e-6, 3600.0);
+        check.within("partial_secs", self.partial_secs, 0.0, 3600.0);
         check.within("warm_secs", self.warm_secs, 0.0, 86_400.0);
         check.count("warm_looks", self.warm_looks, 3, 10_000);
         check.count("remember_looks", self.remember_looks, self.warm_looks.max(10), 10_000);
@@ -124,7 +131,17 @@ struct Learned {
     recent: Recent,
     last: Timestamp,
     #[serde(with = "pairs")]
-    usual: BTreeMap<Key, Ring<(Timestamp, f64)>>,
+    usual: BTreeMap<Key, Usual>,
+    /// Medians of the time to answer.
+    medians: Ring<f64>,
+}
+
+/// What is usual of one time.
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct Usual {
+    windows: Ring<(Timestamp, f64)>,
+    /// Since when every look is late.
+    late_since: Option<Timestamp>,
 }
 
 /// A time of the window, and of its newest look alone.
@@ -172,6 +189,10 @@ impl Core for Latency {
         learned.last = look.at;
         let newest = Counts::of(look, &config.names);
         learned.recent.push(look.at, newest.clone(), config.window_secs, |_| {});
+        // Without buckets nobody knows the median; then most requests are taken for late.
+        let (median, usual_median) = (newest.quantile(0.5), median(learned.medians.iter().copied()));
+        let most_by_secs = median.zip(usual_median).map_or(f64::INFINITY, |(now, usual)| now - usual);
+        let mut calm = true;
         for time in self.times(&look.entity, &learned.recent.sum(), &newest) {
             if time.trials < config.min_requests as f64 {
                 continue;
@@ -182,10 +203,15 @@ impl Core for Latency {
                 None if room => learned.usual.entry(time.key.clone()).or_default(),
                 None => continue,
             };
-            self.judge(tracks, judge, &time, usual, out)?;
+            self.judge(tracks, judge, &time, most_by_secs, usual, out)?;
             if tracks.may_learn(&time.key, look.at, &config.episode) {
-                usual.push((look.at, time.secs), config.remember_looks);
+                usual.windows.push((look.at, time.secs), config.remember_looks);
+            } else {
+                calm = false;
             }
+        }
+        if let Some(median) = median.filter(|_| calm) {
+            learned.medians.push(median, config.remember_looks);
         }
         Ok(())
     }
@@ -218,26 +244,31 @@ impl Latency {
         tracks: &mut Tracks,
         judge: Judge<'_>,
         time: &Time,
-        usual: &Ring<(Timestamp, f64)>,
+        most_by_secs: f64,
+        usual: &mut Usual,
         out: &mut Vec<Anomaly>,
     ) -> Result<()> {
         let config = &self.0;
-        let Some((first, _)) = usual.first() else { return Ok(()) };
+        let Some((first, _)) = usual.windows.first() else { return Ok(()) };
         let learned_secs = judge.at.since(*first).as_secs_f64();
-        if usual.len() < config.warm_looks || learned_secs < config.warm_secs {
+        if usual.windows.len() < config.warm_looks || learned_secs < config.warm_secs {
             return Ok(());
         }
         let floors = Floors { of_level: config.floor_ratio, of_range: 0.2, absolute: config.floor_secs };
-        let Some(location) = Location::of(usual.iter().map(|(_, secs)| *secs), floors) else { return Ok(()) };
+        let Some(location) = Location::of(usual.windows.iter().map(|(_, secs)| *secs), floors) else { return Ok(()) };
         let z = location.z(time.secs).max(0.0);
         let sigmas = config.sigmas * tracks.factor(&time.key);
         let effect = time.min_effect_secs.max(config.min_effect_ratio * location.center);
         let threshold = location.center + effect.max(sigmas * location.scale);
         // The window still holds what is over; the newest look tells whether it goes on.
-        let goes_on = time.newest_secs.is_some_and(|secs| secs >= location.center + effect / 2.0);
+        let goes_on = time.newest_secs.is_some_and(|secs| secs >= threshold);
         let (nats, limit) = (gaussian_surprise(z), gaussian_surprise(sigmas));
-        let verdict = match time.secs >= threshold && goes_on {
-            true => Verdict::Bad,
+        let late = time.secs >= threshold && goes_on;
+        usual.late_since = if late { usual.late_since.or(Some(judge.at)) } else { None };
+        let late_secs = usual.late_since.map_or(0.0, |since| judge.at.since(since).as_secs_f64());
+        let verdict = match late {
+            true if most_by_secs >= effect / 2.0 || late_secs >= config.partial_secs => Verdict::Bad,
+            true => Verdict::Unsure,
             // Surprise alone would keep an episode open forever where the scale is small; half of the effect is fine.
             false if time.secs < location.center + effect / 2.0 => Verdict::Good,
             false => Verdict::of(false, nats, limit),

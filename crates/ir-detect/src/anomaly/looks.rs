@@ -99,7 +99,9 @@ impl Assembler {
         if !page.open {
             match page.closed {
                 Some(closed) if sample.at <= closed && closed.since(sample.at) <= JUMP => {
-                    if sample.at == closed && wanted && series.kind != MetricKind::Up {
+                    // A repetition of what was seen says nothing of the order; a value not seen yet came after `up`.
+                    let repeated = page.last.get(series) == Some(&sample.value);
+                    if sample.at == closed && wanted && series.kind != MetricKind::Up && !repeated {
                         page.up_is_last = false;
                     }
                     return;
@@ -189,7 +191,12 @@ impl Page {
         for (series, value) in pending {
             match series.kind {
                 MetricKind::Counter | MetricKind::Bucket => self.count(series, value, interest.bounds, &mut look),
-                _ => look.gauges.push((series, value)),
+                _ => {
+                    if self.last.contains_key(&series) || self.last.len() < interest.bounds.max_series {
+                        self.last.insert(Arc::clone(&series), value);
+                    }
+                    look.gauges.push((series, value));
+                }
             }
         }
         if brought {

@@ -81,3 +81,6 @@ impl Detectors {
         ]
     }
 }
+
+#[cfg(test)]
+mod tests;

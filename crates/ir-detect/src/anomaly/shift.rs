@@ -22,10 +22,10 @@ pub struct ShiftConfig {
     /// What a look may lie off without counting, in scales. Default 1.5: half of the smallest shift worth finding.
     #[schemars(range(min = 0.1, max = 100.0))]
     pub slack: f64,
-    /// What one look adds at most, in scales. Default 4.
+    /// What one look adds at most, in scales. Default 6: a single look never reaches the limit.
     #[schemars(range(min = 0.5, max = 100.0))]
     pub cap: f64,
-    /// The sum that counts. Default 8: four looks far off, and by chance once in some weeks.
+    /// The sum that counts. Default 8: two looks without any work, or more that are nearer.
     #[schemars(range(min = 1.0, max = 1000.0))]
     pub limit: f64,
     /// The rate must be off by this share of the usual one. Default 0.5.
@@ -52,7 +52,7 @@ impl Default for ShiftConfig {
     fn default() -> Self {
         Self {
             slack: 1.5,
-            cap: 4.0,
+            cap: 6.0,
             limit: 8.0,
             min_effect_ratio: 0.5,
             min_rate: 1.0,

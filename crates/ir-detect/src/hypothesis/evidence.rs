@@ -1,6 +1,7 @@
 //! What the anomalies of a case say of each entity, without any judgement yet.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use ir_core::{Anomaly, Case, EntityId, Observations, Phase, Symptom, Timestamp};
 
@@ -159,6 +160,9 @@ fn keep_in(slot: &mut Option<Seen>, seen: &Seen) {
     }
 }
 
+/// A point of a ratio covers the time since the look before: the first ones after a moment tell of calls before it.
+const LOOK: Duration = Duration::from_millis(700);
+
 /// What the observations say beside the anomalies.
 #[derive(Debug)]
 pub(crate) struct Telemetry<'a>(pub(crate) &'a Observations);
@@ -169,8 +173,9 @@ impl Telemetry<'_> {
         self.0.series.iter().any(|history| history.series.entity == *entity)
     }
 
-    /// Whether callers of `peer` went on getting good answers after `since`: `None` when nobody called.
+    /// Whether callers of `peer` went on getting good answers after `since`: `None` when no call came to an end.
     pub(crate) fn answers_well(&self, peer: &EntityId, since: Timestamp) -> Option<bool> {
+        let since = since.plus(LOOK);
         let mut failed: Vec<f64> = Vec::new();
         for history in &self.0.series {
             let series = &history.series;

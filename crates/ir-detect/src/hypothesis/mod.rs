@@ -29,14 +29,16 @@ pub struct GraphDiagnoserConfig {
     /// Each further kind of such symptoms. Default 1.
     #[schemars(range(min = 0.0, max = 20.0))]
     pub further_own_nats: f64,
-    /// Symptoms that a callee's fault makes as well. Default 0.3.
+    /// Symptoms that only a callee's fault makes (errors passed on, time spent in calls): against it when it has callees, for
+    /// it when it has none. Default 1.
     #[schemars(range(min = 0.0, max = 20.0))]
     pub passed_on_nats: f64,
     /// An entity that reports and shows nothing is less likely by this. Default 2.5.
     #[schemars(range(min = 0.0, max = 20.0))]
     pub healthy_nats: f64,
-    /// Telemetry is gone, but callers go on getting good answers: what is left of `own_nats`. Default 1.
-    #[schemars(range(min = 0.0, max = 20.0))]
+    /// Telemetry is gone, but callers go on getting good answers: instead of `own_nats`. Default -1: nothing is to be done to a
+    /// service that serves.
+    #[schemars(range(min = -20.0, max = 20.0))]
     pub telemetry_only_nats: f64,
     /// Callers got no answer, or an error of its own, from it. Default 2.5.
     #[schemars(range(min = 0.0, max = 20.0))]
@@ -84,9 +86,9 @@ impl Default for GraphDiagnoserConfig {
         Self {
             own_nats: 4.0,
             further_own_nats: 1.0,
-            passed_on_nats: 0.3,
+            passed_on_nats: 1.0,
             healthy_nats: 2.5,
-            telemetry_only_nats: 1.0,
+            telemetry_only_nats: -1.0,
             blamed_nats: 2.5,
             blamed_late_nats: 1.0,
             explains_nats: 2.0,
@@ -112,7 +114,6 @@ impl GraphDiagnoserConfig {
             ("further_own_nats", self.further_own_nats),
             ("passed_on_nats", self.passed_on_nats),
             ("healthy_nats", self.healthy_nats),
-            ("telemetry_only_nats", self.telemetry_only_nats),
             ("blamed_nats", self.blamed_nats),
             ("blamed_late_nats", self.blamed_late_nats),
             ("explains_nats", self.explains_nats),
@@ -125,6 +126,7 @@ impl GraphDiagnoserConfig {
         }
         check.within("onset_resolution_secs", self.onset_resolution_secs, 0.0, 3600.0);
         check.within("change_secs", self.change_secs, 0.0, 864_000.0);
+        check.within("telemetry_only_nats", self.telemetry_only_nats, -20.0, 20.0);
         check.within("other_nats", self.other_nats, -20.0, 20.0);
         check.within("min_probability", self.min_probability, 0.0, 1.0);
         check.within("min_margin", self.min_margin, 0.0, 1.0);

@@ -85,7 +85,7 @@ impl View<'_> {
             .map(|(kind, seen)| {
                 let full = match kind {
                     OwnKind::Absence if self.answers_well(entity, seen) => self.config.telemetry_only_nats,
-                    OwnKind::Other => self.config.passed_on_nats,
+                    OwnKind::Other => self.config.passed_on_nats / 2.0,
                     _ => self.config.own_nats,
                 };
                 (full * trust(seen), seen.because.as_str())
@@ -94,15 +94,16 @@ impl View<'_> {
         weights.sort_by(|a, b| b.0.total_cmp(&a.0).then_with(|| a.1.cmp(b.1)));
         if let Some((first, because)) = weights.first() {
             let further = (weights.len() - 1) as f64 * self.config.further_own_nats;
-            // A weak first symptom does not become a strong one by company of its own kind.
-            return (name, first + further.min(*first / 2.0), (*because).to_owned());
+            // A weak first symptom does not become a strong one by company.
+            return (name, first + further.min((first / 2.0).max(0.0)), (*because).to_owned());
         }
         if let Some(seen) = &symptoms.passed_on {
-            return (
-                name,
-                self.config.passed_on_nats * trust(seen),
-                format!("only what a callee explains too: {}", seen.because),
-            );
+            let weight = self.config.passed_on_nats * trust(seen);
+            let because = &seen.because;
+            return match self.graph.below(entity).is_empty() {
+                true => (name, weight, format!("it depends on nothing that could explain it: {because}")),
+                false => (name, -weight, format!("only what points at somebody it depends on: {because}")),
+            };
         }
         let blamed = self.picture.blame.get(entity).is_some_and(Blame::is_any);
         match self.telemetry.knows(entity) {

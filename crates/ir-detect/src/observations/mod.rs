@@ -83,7 +83,7 @@ impl Default for ObservationStoreConfig {
 /// let rates = cut.series.iter().find(|history| history.series.metric == "jobs_total:rate").unwrap();
 /// assert_eq!(rates.values, [2.0, 1.0]); // +4 in 2 s, then a reset and +2 in 2 s
 /// ```
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct ObservationStore {
     config: ObservationStoreConfig,
     kept: Mutex<Kept>,
@@ -93,12 +93,6 @@ pub struct ObservationStore {
 struct Kept {
     looks: Assembler,
     histories: BTreeMap<Arc<Series>, Ring<(Timestamp, f64)>>,
-}
-
-impl Default for ObservationStore {
-    fn default() -> Self {
-        Self { config: ObservationStoreConfig::default(), kept: Mutex::default() }
-    }
 }
 
 impl ObservationStore {

@@ -1,5 +1,7 @@
 //! Tests of the public interface: a simulated shop, the contracts, hostile signals.
 
+#![expect(clippy::unwrap_used, reason = "a helper of a test may panic as the test itself may")]
+
 mod faults;
 mod laws;
 mod responder;

@@ -38,6 +38,8 @@ pub(crate) struct Scene {
     pub(crate) busy: bool,
     pub(crate) interval_secs: f64,
     pub(crate) fault_at_secs: f64,
+    /// When a restart or a rollback takes the fault away; infinite when nothing does.
+    pub(crate) healed_at_secs: f64,
 }
 
 impl Scene {
@@ -46,6 +48,12 @@ impl Scene {
         let other = (self.target + 1 + (rng.unit() * 3.0) as usize) % 4;
         (other, self.fault_at_secs - 1.0 - 3.0 * rng.unit())
     }
+}
+
+/// A scene with 22 s of health first. The phase of the fault against the scrapes differs from seed to seed.
+pub(crate) fn scene(fault: Fault, target: usize, seed: u64, busy: bool, interval_secs: f64) -> Scene {
+    let fault_at_secs = 22.0 + 0.137 * (seed % 7) as f64;
+    Scene { fault, target, seed, busy, interval_secs, fault_at_secs, healed_at_secs: f64::INFINITY }
 }
 
 /// SplitMix64 (Steele, Lea, Flood 2014): small, seeded, good enough for noise.
@@ -112,7 +120,7 @@ pub(crate) struct Shop {
     /// Requests are simulated up to here.
     until: f64,
     changed: Vec<Change>,
-    deployed: [bool; 2],
+    deployed: [bool; 3],
     series: BTreeMap<(usize, String, Labels), Arc<Series>>,
     pub(crate) up_first: bool,
 }
@@ -155,14 +163,15 @@ impl Shop {
             processes,
             until: 0.0,
             changed: Vec::new(),
-            deployed: [false; 2],
+            deployed: [false; 3],
             series: BTreeMap::new(),
             up_first: false,
         }
     }
 
     fn faulty(&self, service: usize, now: f64, fault: Fault) -> bool {
-        self.scene.fault == fault && self.scene.target == service && now >= self.scene.fault_at_secs
+        let during = self.scene.fault_at_secs <= now && now < self.scene.healed_at_secs;
+        self.scene.fault == fault && self.scene.target == service && during
     }
 
     fn leaked(&self, service: usize, now: f64) -> f64 {
@@ -177,7 +186,7 @@ impl Shop {
         if self.faulty(service, now, Fault::Hang) {
             return None;
         }
-        let mut secs = self.rng.between(0.004, 0.012) + self.noise();
+        let mut secs = self.rng.between(0.004, 0.012) + self.noise(now);
         if self.faulty(service, now, Fault::Slow) {
             secs += self.rng.between(0.4, 0.6);
         }
@@ -196,7 +205,9 @@ impl Shop {
 
     fn call(&mut self, service: usize, now: f64, secs: &mut f64) -> u16 {
         let (began, patience) = (now + *secs, PATIENCE_SECS[service]);
-        let (code, status, took) = if self.faulty(service + 1, began, Fault::Crash) {
+        let (other, deployed_at) = self.scene.harmless();
+        let closing = other == service + 1 && (0.0..0.04).contains(&(began - deployed_at));
+        let (code, status, took) = if closing || self.faulty(service + 1, began, Fault::Crash) {
             ("refused".to_owned(), 502, 0.001)
         } else {
             match self.serve(service + 1, began) {
@@ -215,8 +226,21 @@ impl Shop {
         self.events.push(Event { at, service, call: false, code: status.to_string(), secs });
     }
 
-    /// What a machine without a free core adds: tens of milliseconds, sometimes many.
-    fn noise(&mut self) -> f64 {
+    /// Moments in which the whole busy machine stands still: a third of a second, every ten seconds or so.
+    fn stalled(&self, now: f64) -> bool {
+        let slot = (now / 0.33).floor();
+        self.scene.busy && Rng(self.scene.seed ^ (slot as u64) << 8).unit() < 0.03
+    }
+
+    /// What a machine without a free core adds: tens of milliseconds, sometimes many; and what a new process costs.
+    fn noise(&mut self, now: f64) -> f64 {
+        let since_deploy = now - self.scene.harmless().1;
+        let starting = if (-0.3..0.3).contains(&since_deploy) { self.rng.between(0.0, 0.04) } else { 0.0 };
+        let stall = if self.stalled(now) { self.rng.between(0.1, 0.3) } else { 0.0 };
+        starting + stall + self.jitter()
+    }
+
+    fn jitter(&mut self) -> f64 {
         if !self.scene.busy {
             return self.rng.between(0.0, 0.002);
         }
@@ -224,13 +248,13 @@ impl Shop {
         -0.015 * (1.0 - self.rng.unit()).ln() + spike
     }
 
-    fn replace(&mut self, service: usize, now: f64) {
+    fn replace(&mut self, service: usize, now: f64, kind: ChangeKind) {
         let memory = self.rng.between(5.0, 12.0) * MIB;
         self.processes[service] = Process { started: now, memory, ..Process::default() };
         self.changed.push(Change {
             entity: id(SERVICES[service]),
             at: at(now),
-            kind: ChangeKind::Deploy,
+            kind,
             from: Some("1.0.0".to_owned()),
             to: Some("1.1.0".to_owned()),
             by: None,
@@ -249,7 +273,9 @@ impl Shop {
         let due = self.events.partition_point(|event| event.at <= now);
         let due: Vec<Event> = self.events.drain(..due).collect();
         let (other, harmless_at) = self.scene.harmless();
-        let deploys = [(0, other, harmless_at), (1, self.scene.target, self.scene.fault_at_secs)];
+        let target = self.scene.target;
+        let deploys =
+            [(0, other, harmless_at), (1, target, self.scene.fault_at_secs), (2, target, self.scene.healed_at_secs)];
         for event in due {
             for (n, service, when) in deploys {
                 self.deploy_when_due(n, service, when, event.at);
@@ -269,10 +295,10 @@ impl Shop {
     }
 
     fn deploy_when_due(&mut self, n: usize, service: usize, when: f64, now: f64) {
-        let wanted = n == 0 || matches!(self.scene.fault, Fault::Slow | Fault::BadDeploy);
+        let wanted = n != 1 || matches!(self.scene.fault, Fault::Slow | Fault::BadDeploy);
         if wanted && !self.deployed[n] && now >= when {
             self.deployed[n] = true;
-            self.replace(service, when);
+            self.replace(service, when, if n == 2 { ChangeKind::Restart } else { ChangeKind::Deploy });
         }
     }
 
@@ -283,7 +309,7 @@ impl Shop {
             let when = now + 0.003 * service as f64 + self.rng.between(0.0, 0.002);
             self.count_until(when);
             let gone = self.faulty(service, when, Fault::Crash) || self.faulty(service, when, Fault::Hang);
-            let missed = self.scene.busy && self.rng.unit() < 0.02;
+            let missed = self.scene.busy && (self.rng.unit() < 0.02 || self.stalled(when) && self.rng.unit() < 0.5);
             if gone || missed {
                 self.sample(&mut batch, service, "up", MetricKind::Up, &[], when, 0.0);
                 continue;
