@@ -1,0 +1,6 @@
+//! Integration tests of the contract: they see only what users see. They need the feature `testkit`.
+#![cfg(feature = "testkit")]
+
+mod testkit_executor;
+mod testkit_journal;
+mod ui;
