@@ -1,0 +1,152 @@
+//! The kernel: single rules by example, then properties over random histories.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use ir_core::journal::{Appended, Batch, Body, Fact, GateFact, Halted, Holder, Intent, Lease, Page, ReadFrom};
+use ir_core::kernel::{AuthorizeRequest, Authorized, GateConfig, HaltHandle, Limits};
+use ir_core::testkit::{AutoClock, GateRig};
+use ir_core::{Ctx, Digest, Direction, Gate, Journal, MemoryJournal, PartName, Person, Record, Result, StepState};
+
+mod toy;
+
+use toy::{Still, still_call};
+
+fn ctx() -> Ctx {
+    Ctx::new(Arc::new(AutoClock::new()))
+}
+
+/// Halts the gate while a record is being written.
+#[derive(Debug)]
+struct HaltsDuringAppend {
+    inner: MemoryJournal,
+    handle: std::sync::Mutex<Option<HaltHandle>>,
+    armed: AtomicBool,
+}
+
+#[async_trait]
+impl Journal for HaltsDuringAppend {
+    fn name(&self) -> &str {
+        "halts during append"
+    }
+    async fn append(&self, ctx: &Ctx, batch: &Batch) -> Result<Appended> {
+        if self.armed.swap(false, Ordering::SeqCst)
+            && let Some(handle) = &*self.handle.lock().unwrap()
+        {
+            handle.halt("test", "stop now");
+        }
+        self.inner.append(ctx, batch).await
+    }
+    async fn read(&self, ctx: &Ctx, from: &ReadFrom) -> Result<Page> {
+        self.inner.read(ctx, from).await
+    }
+    async fn blob(&self, ctx: &Ctx, digest: &Digest) -> Result<Arc<[u8]>> {
+        self.inner.blob(ctx, digest).await
+    }
+    async fn claim(&self, ctx: &Ctx, holder: &Holder) -> Result<Lease> {
+        self.inner.claim(ctx, holder).await
+    }
+}
+
+#[tokio::test]
+async fn a_halt_that_comes_while_a_resume_is_written_stays_in_force() {
+    let ctx = ctx();
+    let journal = Arc::new(HaltsDuringAppend {
+        inner: MemoryJournal::new(),
+        handle: std::sync::Mutex::default(),
+        armed: AtomicBool::new(false),
+    });
+    let config = GateConfig {
+        name: PartName::new("gate").unwrap(),
+        journal: journal.clone(),
+        required_sinks: Vec::new(),
+        clock: ctx.clock().clone(),
+        lease_ttl_ms: 60_000,
+    };
+    let mut gate = Gate::open(&ctx, config, |_| Ok(())).await.unwrap();
+    let handle = gate.halt_handle();
+    handle.halt("test", "first");
+    gate.record_halts(&ctx).await.unwrap();
+    *journal.handle.lock().unwrap() = Some(handle.clone());
+    journal.armed.store(true, Ordering::SeqCst);
+    gate.resume(&ctx, vec![Person::named("ann")], "over".to_owned()).await.unwrap();
+    assert!(handle.is_halted(), "the second halt came after the resume was decided");
+    gate.record_halts(&ctx).await.unwrap();
+    assert_eq!(gate.state().halted().unwrap().reason, "stop now");
+}
+
+async fn ready_rig() -> (Ctx, GateRig, ir_core::StepRef, Intent) {
+    let ctx = ctx();
+    let mut rig = GateRig::open(&ctx).await.unwrap();
+    let step = rig.ready(&Still, &still_call("web"), 1_000).await.unwrap();
+    let state = rig.gate().state();
+    let precondition = ir_core::execution::Precondition { state: Still::STATE, read: ctx.now() };
+    let request = AuthorizeRequest { step: step.clone(), direction: Direction::Do, precondition };
+    let intent = ir_core::kernel::check(state, &request, &ctx.now()).unwrap();
+    (ctx, rig, step, intent)
+}
+
+fn record(ctx: &Ctx, body: Body) -> Record {
+    Record { v: 1, seq: 1, left: 0, prev: Digest::ZERO, at: ctx.now(), body }
+}
+
+#[tokio::test]
+async fn an_approval_ends_with_its_time_and_with_its_boot() {
+    let auto = Arc::new(AutoClock::new());
+    let ctx = Ctx::new(auto.clone());
+    let mut rig = GateRig::open(&ctx).await.unwrap();
+    let step = rig.ready(&Still, &still_call("web"), 1_000).await.unwrap();
+    let entry = rig.gate().state().step(&step).unwrap().clone();
+    let digest = rig.gate().state().plan(&step.plan).unwrap().digest;
+    assert_eq!(entry.approvers(&digest, &ctx.now()).count(), 2);
+    assert_eq!(entry.approvers(&Digest::ZERO, &ctx.now()).count(), 0, "another plan was not approved");
+    let before = ctx.now();
+    auto.manual().advance(Duration::from_millis(3_600_000 - 1));
+    assert_eq!(entry.approvers(&digest, &ctx.now()).count(), 2);
+    auto.manual().advance(Duration::from_millis(1));
+    assert_eq!(entry.approvers(&digest, &ctx.now()).count(), 0, "its time is over");
+    auto.manual().reboot(ir_core::BootId::new("next"), before.mono_ns);
+    assert_eq!(entry.approvers(&digest, &ctx.now()).count(), 0, "after a boot nobody can prove its time");
+}
+
+#[tokio::test]
+async fn a_required_sink_that_fails_withholds_the_permit() {
+    #[derive(Debug)]
+    struct Full;
+    #[async_trait]
+    impl ir_core::AuditSink for Full {
+        fn name(&self) -> &str {
+            "full"
+        }
+        async fn copy(&self, _: &Ctx, _: &[ir_core::journal::EncodedRecord]) -> Result<()> {
+            Err(ir_core::Error::new(ir_core::ErrorKind::Unavailable, "full", "no room"))
+        }
+        async fn position(&self, _: &Ctx) -> Result<u64> {
+            Ok(1)
+        }
+    }
+    let ctx = ctx();
+    let place = MemoryJournal::new();
+    let (request, step) = {
+        let mut rig = GateRig::open_on(&ctx, Arc::new(place.clone()), Limits::default()).await.unwrap();
+        let step = rig.ready(&Still, &still_call("web"), 1_000).await.unwrap();
+        let precondition = ir_core::execution::Precondition { state: Still::STATE, read: ctx.now() };
+        (AuthorizeRequest { step: step.clone(), direction: Direction::Do, precondition }, step)
+    };
+    let config = GateConfig {
+        name: PartName::new("rig").unwrap(),
+        journal: Arc::new(place),
+        required_sinks: vec![ir_core::kernel::RequiredSink(Arc::new(Full))],
+        clock: ctx.clock().clone(),
+        lease_ttl_ms: 60_000,
+    };
+    let mut gate = Gate::open(&ctx, config, |_| Ok(())).await.unwrap();
+    let answer = gate.authorize(&ctx, &request).await.unwrap();
+    assert!(matches!(answer, Authorized::Withheld { .. }), "{answer:?}");
+    assert_eq!(gate.state().step(&step).unwrap().state, StepState::Intent, "the intention is durable all the same");
+    let moved =
+        |to| vec![Fact::StepMoved { step: step.clone(), from: StepState::Intent, to, because: "x".into() }.into()];
+    gate.append(&ctx, &ctx.now(), moved(StepState::NotApplied)).await.unwrap();
+}
