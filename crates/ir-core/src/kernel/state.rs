@@ -289,8 +289,23 @@ impl State {
         if from == StepState::Intent || (from == StepState::Compensating && to.is_terminal()) {
             entry.open = None;
         }
+        if to == StepState::Compensating {
+            // A step that was done has let its target go; taking it back needs the target again.
+            self.lock(step);
+        }
         self.release(step);
         Ok(())
+    }
+
+    /// Takes the step's target for its plan, unless another plan has it.
+    fn lock(&mut self, step: &StepRef) {
+        let Some(entry) = self.step(step) else { return };
+        let target = entry.call.target.clone();
+        if !self.locks.contains_key(&target) {
+            let place = (entry.terms.environment.clone(), entry.terms.group.clone());
+            self.lock_groups.insert(target.clone(), place);
+            self.locks.insert(target, step.plan.clone());
+        }
     }
 
     /// Frees the step's target when no step of its plan needs the lock any more.
@@ -344,6 +359,7 @@ impl State {
         match intent.direction {
             Direction::Undo => {
                 entry.undo_attempts = intent.attempt;
+                self.lock(&intent.step);
                 return Ok(());
             }
             Direction::Do => {

@@ -77,6 +77,36 @@ async fn a_halt_that_comes_while_a_resume_is_written_stays_in_force() {
     assert_eq!(gate.state().halted().unwrap().reason, "stop now");
 }
 
+#[tokio::test]
+async fn a_done_step_can_be_taken_back_when_a_later_step_of_its_plan_failed() {
+    let ctx = ctx();
+    let mut rig = GateRig::open(&ctx).await.unwrap();
+    let executor = Still;
+    let (step, granted) = rig.permit(&executor, &still_call("web"), 1_000).await.unwrap();
+    drop(granted);
+    rig.go(&step, &[StepState::Applied, StepState::Verifying, StepState::Done]).await.unwrap();
+    assert_eq!(rig.gate().state().lock_of(&still_call("web").target), None);
+    rig.go(&step, &[StepState::Compensating]).await.unwrap();
+    assert_eq!(rig.gate().state().lock_of(&still_call("web").target), Some(&step.plan));
+    rig.authorize(&executor, &step, Direction::Undo).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_done_step_is_not_taken_back_while_another_plan_changes_its_target() {
+    let ctx = ctx();
+    let mut rig = GateRig::open(&ctx).await.unwrap();
+    let executor = Still;
+    let (first, _) = rig.permit(&executor, &still_call("web"), 1_000).await.unwrap();
+    rig.go(&first, &[StepState::Applied, StepState::Done]).await.unwrap();
+    let (second, _) = rig.permit(&executor, &still_call("web"), 1_000).await.unwrap();
+    rig.go(&first, &[StepState::Compensating]).await.unwrap();
+    let refused = rig.authorize(&executor, &first, Direction::Undo).await.unwrap_err();
+    assert!(refused.message().contains("locked"), "{refused}");
+    rig.go(&second, &[StepState::NotApplied]).await.unwrap();
+    // The target is free again: the plan that wants to take its step back may have it now.
+    rig.authorize(&executor, &first, Direction::Undo).await.unwrap();
+}
+
 async fn ready_rig() -> (Ctx, GateRig, ir_core::StepRef, Intent) {
     let ctx = ctx();
     let mut rig = GateRig::open(&ctx).await.unwrap();
