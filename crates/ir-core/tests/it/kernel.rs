@@ -123,6 +123,39 @@ fn record(ctx: &Ctx, body: Body) -> Record {
 }
 
 #[tokio::test]
+async fn an_intention_that_no_gate_would_write_is_refused_by_the_fold() {
+    let (ctx, mut rig, step, good) = ready_rig().await;
+    let fold = |rig: &GateRig, intent: Intent| {
+        let mut state = rig.gate().state().clone();
+        state.fold(&record(&ctx, GateFact::Intent(intent).into())).map(|()| state)
+    };
+    assert!(fold(&rig, good.clone()).is_ok());
+    // One row a reason: a token from before, an attempt left out, an undo of what was not done, another lease.
+    let rows = [
+        ("token", Intent { token: 0, ..good.clone() }),
+        ("attempt", Intent { attempt: 2, ..good.clone() }),
+        ("undo", Intent { direction: Direction::Undo, ..good.clone() }),
+        ("epoch", Intent { epoch: good.epoch + 1, ..good.clone() }),
+        ("halt epoch", Intent { halt_epoch: good.halt_epoch + 1, ..good.clone() }),
+    ];
+    for (what, intent) in rows {
+        assert!(fold(&rig, intent).is_err(), "{what}");
+    }
+    let mut halted = rig.gate().state().clone();
+    let halt = Halted { epoch: 1, by: "test".to_owned(), reason: "test".to_owned() };
+    halted.fold(&record(&ctx, GateFact::Halted(halt).into())).unwrap();
+    let late = Intent { halt_epoch: 1, ..good.clone() };
+    assert!(halted.fold(&record(&ctx, GateFact::Intent(late).into())).is_err(), "under a halt");
+
+    let (other, _) = rig.permit(&Still, &still_call("web"), 1_000).await.unwrap();
+    let token = rig.gate().state().step(&other).unwrap().open.as_ref().unwrap().intent.token + 1;
+    assert!(fold(&rig, Intent { token, ..good.clone() }).is_err(), "the target is locked by another plan");
+    rig.go(&other, &[StepState::NotApplied]).await.unwrap();
+    rig.go(&step, &[StepState::Cancelled]).await.unwrap();
+    assert!(fold(&rig, Intent { token, ..good }).is_err(), "the step is no longer ready");
+}
+
+#[tokio::test]
 async fn an_approval_ends_with_its_time_and_with_its_boot() {
     let auto = Arc::new(AutoClock::new());
     let ctx = Ctx::new(auto.clone());
