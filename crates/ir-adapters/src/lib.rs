@@ -11,8 +11,10 @@ pub mod http;
 pub mod memory;
 #[cfg(feature = "scrape")]
 pub mod scrape;
+#[cfg(feature = "tail")]
+pub mod tail;
 
-#[cfg(feature = "file")]
+#[cfg(any(feature = "file", feature = "tail"))]
 mod blocking;
 
 pub use clock::SystemClock;

@@ -201,8 +201,11 @@ fn check_undo(
         refusals.add("no_undo", "there is no way to take it back");
         return None;
     };
-    let ours = state.lock_of(&step.call.target) == Some(&request.step.plan);
-    refusals.unless(ours, "locked", || format!("`{}` is not locked by this plan", step.call.target));
+    // A target that is free is taken by the same record.
+    let holder = state.lock_of(&step.call.target);
+    refusals.unless(holder.is_none_or(|plan| *plan == request.step.plan), "locked", || {
+        format!("`{}` is locked by another plan", step.call.target)
+    });
     let attempt = step.undo_attempts + 1;
     refusals
         .unless(attempt <= state.limits().attempts, "attempts", || format!("it was sent {} times", step.undo_attempts));

@@ -302,7 +302,7 @@ impl Gate {
         let at = self.config.clock.now();
         records.push(self.write_one(ctx, &at, GateFact::Resumed { epoch, by, reason }).await?);
         self.switch.halt_epoch.store(epoch, Ordering::SeqCst);
-        self.switch.halted.store(false, Ordering::SeqCst);
+        self.switch.resume();
         Ok(records)
     }
 

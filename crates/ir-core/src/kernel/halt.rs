@@ -31,6 +31,14 @@ impl Switch {
     pub(super) fn take_wishes(&self) -> Vec<HaltRequest> {
         std::mem::take(&mut self.wishes.lock().unwrap_or_else(PoisonError::into_inner))
     }
+
+    /// Ends the halt, unless a wish came that is not recorded yet: that one was made after the resume was decided.
+    pub(super) fn resume(&self) {
+        let wishes = self.wishes.lock().unwrap_or_else(PoisonError::into_inner);
+        if wishes.is_empty() {
+            self.halted.store(false, Ordering::SeqCst);
+        }
+    }
 }
 
 /// Stops everything, from any thread, without waiting for anything. Clones stop the same gate.
@@ -41,9 +49,13 @@ impl HaltHandle {
     /// From the moment this returns no permit of the gate can be redeemed, until somebody resumes. The gate records it as soon
     /// as its loop comes round.
     pub fn halt(&self, by: impl Into<String>, reason: impl Into<String>) {
-        self.0.halted.store(true, Ordering::SeqCst);
         let wish = HaltRequest { by: by.into(), reason: reason.into() };
-        self.0.wishes.lock().unwrap_or_else(PoisonError::into_inner).push(wish);
+        {
+            let mut wishes = self.0.wishes.lock().unwrap_or_else(PoisonError::into_inner);
+            // Both under one lock, so that no resume falls between them.
+            self.0.halted.store(true, Ordering::SeqCst);
+            wishes.push(wish);
+        }
         self.0.notify.notify_one();
     }
 

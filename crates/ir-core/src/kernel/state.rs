@@ -7,7 +7,7 @@ use super::step::StepState;
 use crate::decision::{Decision, Person};
 use crate::entity::EntityId;
 use crate::error::{Error, ErrorKind, Result};
-use crate::execution::Direction;
+use crate::execution::{Direction, RecoveryClass};
 use crate::id::{Digest, IncidentId, PlanId, StepId, StepRef};
 use crate::incident::IncidentState;
 use crate::journal::{Approved, Body, Event, Fact, GateFact, Halted, Intent, Record, StepTerms, Suspect};
@@ -298,8 +298,23 @@ impl State {
         if from == StepState::Intent || (from == StepState::Compensating && to.is_terminal()) {
             entry.open = None;
         }
+        if to == StepState::Compensating {
+            // A step that was done has let its target go; taking it back needs the target again.
+            self.lock(step);
+        }
         self.release(step);
         Ok(())
+    }
+
+    /// Takes the step's target for its plan, unless another plan has it.
+    fn lock(&mut self, step: &StepRef) {
+        let Some(entry) = self.step(step) else { return };
+        let target = entry.call.target.clone();
+        if !self.locks.contains_key(&target) {
+            let place = (entry.terms.environment.clone(), entry.terms.group.clone());
+            self.lock_groups.insert(target.clone(), place);
+            self.locks.insert(target, step.plan.clone());
+        }
     }
 
     /// Frees the step's target when no step of its plan needs the lock any more.
@@ -346,29 +361,47 @@ impl State {
     }
 
     fn intend(&mut self, intent: &Intent, at: &Moment) -> Result<()> {
+        if intent.epoch != self.epoch || intent.halt_epoch != self.halt_epoch || self.halted.is_some() {
+            return Err(illegal(format!("an intention of step `{}` outside its lease or under a halt", intent.step)));
+        }
+        if self.locks.get(&intent.call.target).is_some_and(|holder| *holder != intent.step.plan) {
+            return Err(illegal(format!("an intention on `{}`, which another plan changes", intent.call.target)));
+        }
         self.raise_token(intent.token)?;
         let entry = self.step_mut(&intent.step)?;
-        let open = OpenAttempt { intent: intent.clone(), at: at.clone(), cleared: false };
-        entry.open = Some(open);
+        let (before, fits) = match intent.direction {
+            // What cannot be settled is sent at most once, whatever a record says.
+            Direction::Do => (
+                entry.do_attempts,
+                entry.state == StepState::Ready
+                    || (entry.state == StepState::Intent && entry.terms.recovery != RecoveryClass::Blind),
+            ),
+            Direction::Undo => (
+                entry.undo_attempts,
+                entry.state == StepState::Compensating
+                    && (entry.undo_attempts == 0 || entry.terms.undo_recovery != RecoveryClass::Blind),
+            ),
+        };
+        if !fits || Some(intent.attempt) != before.checked_add(1) {
+            let message =
+                format!("step `{}` is {}, attempt {} cannot follow", intent.step, entry.state, intent.attempt);
+            return Err(illegal(message));
+        }
+        entry.open = Some(OpenAttempt { intent: intent.clone(), at: at.clone(), cleared: false });
         match intent.direction {
-            Direction::Undo => {
-                entry.undo_attempts = intent.attempt;
-                return Ok(());
-            }
+            Direction::Undo => entry.undo_attempts = intent.attempt,
             Direction::Do => {
                 entry.do_attempts = intent.attempt;
                 entry.state = StepState::Intent;
                 entry.spent = true;
                 entry.inverse.clone_from(&intent.inverse);
+                if intent.attempt == 1 && entry.terms.changes_target {
+                    let environment = entry.terms.environment.clone();
+                    self.ledger.count(&intent.call.target, &environment, at);
+                }
             }
         }
-        let (target, environment) = (intent.call.target.clone(), entry.terms.environment.clone());
-        let (group, counts) = (entry.terms.group.clone(), entry.terms.changes_target);
-        if intent.attempt == 1 && counts {
-            self.ledger.count(&target, &environment, at);
-        }
-        self.lock_groups.insert(target.clone(), (environment, group));
-        self.locks.insert(target, intent.step.plan.clone());
+        self.lock(&intent.step);
         Ok(())
     }
 }

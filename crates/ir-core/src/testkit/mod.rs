@@ -32,7 +32,12 @@ use crate::error::{ErrorKind, Result};
 use crate::time::{Clock, ManualClock, Moment};
 
 pub mod clock;
+pub mod executor;
+pub mod gate;
 pub mod journal;
+pub mod signal;
+
+pub use gate::{GateRig, Granted};
 
 /// A sentence of a contract that does not hold.
 #[derive(Debug, Clone, PartialEq, Eq)]

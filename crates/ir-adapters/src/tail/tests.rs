@@ -1,0 +1,227 @@
+//! Tests of the tail on real files: growth, rotation, truncation, long and broken lines.
+
+use std::io::Write;
+use std::path::Path;
+
+use ir_core::testkit::AutoClock;
+use ir_core::{Error, ErrorKind};
+use proptest::prelude::*;
+
+use super::*;
+
+fn ctx() -> Ctx {
+    Ctx::new(Arc::new(AutoClock::new()))
+}
+
+fn source(path: &Path, from_start: bool) -> TailSource {
+    let file = vec![TailFile { entity: EntityId::new("web").unwrap(), path: path.to_owned() }];
+    let config = TailConfig { file, from_start, max_line_bytes: 50, max_poll_bytes: 200, ..TailConfig::default() };
+    TailSource::new(config).unwrap()
+}
+
+fn add(path: &Path, text: &str) {
+    let mut file = std::fs::OpenOptions::new().create(true).append(true).open(path).unwrap();
+    file.write_all(text.as_bytes()).unwrap();
+}
+
+/// Polls until a poll brings nothing, as the engine would over time.
+struct Reader {
+    source: TailSource,
+    cursor: Cursor,
+    dropped: u64,
+    problems: Vec<String>,
+}
+
+impl Reader {
+    fn new(path: &Path, from_start: bool) -> Self {
+        Self { source: source(path, from_start), cursor: Cursor::default(), dropped: 0, problems: Vec::new() }
+    }
+
+    async fn poll(&mut self) -> Result<Vec<String>, Error> {
+        let polled = self.source.poll(&ctx(), &self.cursor).await?;
+        self.cursor = polled.next;
+        self.dropped += polled.dropped;
+        self.problems.extend(polled.problems);
+        Ok(polled.batch.logs.into_iter().map(|log| log.message).collect())
+    }
+
+    async fn all(&mut self) -> Vec<String> {
+        let mut all = Vec::new();
+        loop {
+            let before = self.cursor.clone();
+            all.extend(self.poll().await.unwrap());
+            if self.cursor == before {
+                return all;
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn lines_come_once_and_a_half_written_one_waits() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("log");
+    add(&path, "old\nolder than the first poll");
+    let mut reader = Reader::new(&path, false);
+    assert_eq!(reader.all().await, [""; 0]);
+    add(&path, " by a bit\n{\"msg\":\"a\"}\n{\"msg\":");
+    assert_eq!(reader.all().await, ["older than the first poll by a bit", "a"]);
+    assert_eq!(reader.all().await, [""; 0]);
+    add(&path, "\"b\"}\r\n\n");
+    // The cursor is all that a restart needs.
+    let mut again = Reader { source: source(&path, false), ..reader };
+    assert_eq!(again.all().await, ["b"]);
+}
+
+#[tokio::test]
+async fn a_file_that_is_not_there_yet_is_read_whole_when_it_comes() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("log");
+    for from_start in [false, true] {
+        let mut reader = Reader::new(&path, from_start);
+        assert_eq!(reader.all().await, [""; 0]);
+        add(&path, "a\nb\n");
+        assert_eq!(reader.all().await, ["a", "b"]);
+        std::fs::remove_file(&path).unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_rotation_loses_no_line() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("log");
+    add(&path, "a\n");
+    let mut reader = Reader::new(&path, true);
+    assert_eq!(reader.all().await, ["a"]);
+    add(&path, "b\n");
+    std::fs::rename(&path, dir.path().join("log.1")).unwrap();
+    assert_eq!(reader.all().await, ["b"], "the old file goes on under another name");
+    add(&dir.path().join("log.1"), "c\nlast words");
+    add(&path, "d\n");
+    assert_eq!(reader.all().await, ["c", "last words", "d"]);
+    assert_eq!(reader.problems, [""; 0]);
+}
+
+#[tokio::test]
+async fn a_truncated_or_replaced_file_is_read_from_its_start_and_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("log");
+    add(&path, "a\nb\n");
+    let mut reader = Reader::new(&path, true);
+    assert_eq!(reader.all().await, ["a", "b"]);
+    std::fs::write(&path, "c\n").unwrap();
+    assert_eq!(reader.all().await, ["c"]);
+    // Longer than before, in the same file: only its beginning tells.
+    std::fs::write(&path, "d\ne\nf\n").unwrap();
+    assert_eq!(reader.all().await, ["d", "e", "f"]);
+    assert_eq!(reader.problems.len(), 2, "{:?}", reader.problems);
+}
+
+#[tokio::test]
+async fn lines_too_long_are_counted_and_what_is_no_text_still_comes() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("log");
+    let mut reader = Reader::new(&path, true);
+    add(&path, &format!("a\n{}\nb\n{}", "x".repeat(51), "y".repeat(500)));
+    assert_eq!(reader.all().await, ["a", "b"]);
+    add(&path, "and on\nc\n");
+    let mut file = std::fs::OpenOptions::new().append(true).open(&path).unwrap();
+    file.write_all(b"\xff\xfe!\n").unwrap();
+    assert_eq!(reader.all().await, ["c", "\u{fffd}\u{fffd}!"]);
+    assert_eq!(reader.dropped, 2);
+}
+
+#[tokio::test]
+async fn one_file_that_cannot_be_read_is_a_problem_and_all_of_them_an_error() {
+    let dir = tempfile::tempdir().unwrap();
+    let good = dir.path().join("log");
+    add(&good, "a\n");
+    let entity = EntityId::new("web").unwrap();
+    let under_a_file = good.join("log");
+    let file = |path: &Path| TailFile { entity: entity.clone(), path: path.to_owned() };
+    let config = TailConfig { file: vec![file(&under_a_file), file(&good)], from_start: true, ..TailConfig::default() };
+    let polled = TailSource::new(config.clone()).unwrap().poll(&ctx(), &Cursor::default()).await.unwrap();
+    assert_eq!((polled.batch.logs.len(), polled.problems.len()), (1, 1));
+    let config = TailConfig { file: vec![file(&under_a_file)], ..config };
+    let error = TailSource::new(config).unwrap().poll(&ctx(), &Cursor::default()).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
+}
+
+#[tokio::test]
+async fn a_cursor_of_somebody_else_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let source = source(&dir.path().join("log"), true);
+    for text in ["2026-01-01T00:00:00Z", "{\"log\":{}}", "[]"] {
+        let error = source.poll(&ctx(), &Cursor::new(text)).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidInput, "{text}");
+    }
+}
+
+#[test]
+fn every_mistake_of_a_configuration_is_told() {
+    let file = TailFile { entity: EntityId::new("web").unwrap(), path: "log".into() };
+    let config =
+        TailConfig { name: String::new(), file: vec![file.clone(), file], max_line_bytes: 0, ..TailConfig::default() };
+    let error = TailSource::new(config).unwrap_err();
+    let fields: Vec<&str> = error.problems().iter().map(|problem| problem.field.as_str()).collect();
+    assert_eq!(fields, ["name", "file[1].path", "max_line_bytes"]);
+}
+
+#[derive(Debug, Clone)]
+enum Op {
+    /// Writes so many characters of the next lines; a line has its number and a few more.
+    Write(usize),
+    Rotate,
+    Poll,
+    Restart,
+}
+
+fn ops() -> impl Strategy<Value = Vec<Op>> {
+    let op = prop_oneof![
+        4 => (1_usize..60).prop_map(Op::Write),
+        1 => Just(Op::Rotate),
+        3 => Just(Op::Poll),
+        1 => Just(Op::Restart),
+    ];
+    prop::collection::vec(op, 1..40)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(150))]
+
+    #[test]
+    fn every_line_comes_once_and_in_order_however_writes_rotations_and_restarts_fall(ops in ops()) {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("log");
+        let text: String = (0..2000).map(|n| format!("line {n}\n")).collect();
+        let (mut written, mut n_rotated) = (0, 0);
+        let mut reader = Reader::new(&path, true);
+        let mut found = Vec::new();
+        for op in ops {
+            match op {
+                Op::Write(n) => {
+                    add(&path, &text[written..written + n]);
+                    written += n;
+                }
+                // A program ends its line before it changes files, and is not so quick that two rotations pass unseen.
+                Op::Rotate if path.exists() => {
+                    let end = written + text[written..].find('\n').unwrap() + 1;
+                    add(&path, &text[written..end]);
+                    written = end;
+                    found.extend(runtime.block_on(reader.poll()).unwrap());
+                    n_rotated += 1;
+                    std::fs::rename(&path, dir.path().join(format!("log.{n_rotated}"))).unwrap();
+                }
+                Op::Rotate => {}
+                Op::Poll => found.extend(runtime.block_on(reader.poll()).unwrap()),
+                Op::Restart => reader.source = source(&path, true),
+            }
+        }
+        let end = written + text[written..].find('\n').unwrap() + 1;
+        add(&path, &text[written..end]);
+        found.extend(runtime.block_on(reader.all()));
+        let wanted: Vec<&str> = text[..end].lines().collect();
+        prop_assert_eq!(found, wanted);
+    }
+}

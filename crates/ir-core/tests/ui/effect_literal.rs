@@ -1,0 +1,4 @@
+//! An effect comes from a permit alone.
+fn main() {
+    let _ = ir_core::Effect {};
+}

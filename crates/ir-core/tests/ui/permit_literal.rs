@@ -1,0 +1,4 @@
+//! A permit has no public fields: nobody builds one.
+fn main() {
+    let _ = ir_core::Permit {};
+}
