@@ -68,7 +68,7 @@ impl GateRig {
         let started = Started {
             version: "rig".to_owned(),
             epoch: gate.epoch(),
-            config: Digest::ZERO,
+            config: serde_json::Value::Null,
             policy: Digest::ZERO,
             limits,
             parts: Vec::new(),
