@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use ir_core::{ApprovalAnswer, ApprovalRequest, Error, ErrorKind, HaltHandle, IncidentId, Person, Record, Result};
+use ir_core::{
+    ApprovalAnswer, ApprovalRequest, Error, ErrorKind, HaltHandle, IncidentId, Person, Record, Result, StepRef,
+};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 use super::status::Status;
@@ -12,6 +14,7 @@ use super::status::Status;
 pub(crate) enum Request {
     Answer(Box<ApprovalAnswer>),
     Override { incident: IncidentId, by: Person, reason: String, undo: bool },
+    Settle { step: StepRef, by: Person, applied: bool, reason: String },
     Resume { by: Vec<Person>, reason: String },
 }
 
@@ -69,6 +72,16 @@ impl Handle {
         undo: bool,
     ) -> Result<()> {
         self.request(Request::Override { incident, by, reason: reason.into(), undo }).await
+    }
+
+    /// Says what became of a step that waits for a person (`UNKNOWN`, `ROLLBACK_FAILED`): whether its effect is in place now.
+    /// The target's lock is released with it.
+    ///
+    /// # Errors
+    ///
+    /// `Stopped` when the engine is gone. A step that waits for nobody is left as it is, and the record says so.
+    pub async fn settle(&self, step: StepRef, by: Person, applied: bool, reason: impl Into<String>) -> Result<()> {
+        self.request(Request::Settle { step, by, applied, reason: reason.into() }).await
     }
 
     /// What is going on.

@@ -135,6 +135,7 @@ impl Machine {
             Event::Executed(execution) => self.on_executed(execution),
             Event::Answered(answer) => self.on_answered(answer),
             Event::Overridden { incident, by, reason, undo } => self.on_overridden(incident, by, reason, *undo),
+            Event::SettledByPerson { step, by, applied, reason } => self.on_settled(step, &by.name, *applied, reason),
             Event::TimerFired { timer } => {
                 if let Some(key) = self.timers.take(timer, at) {
                     self.on_timer(key);

@@ -154,12 +154,13 @@ fn text<T: Serialize>(value: &T) -> String {
 /// ```
 /// # use incident_response::core::{Ctx, ManualClock, MemoryJournal};
 /// # use std::sync::Arc;
-/// # futures::executor::block_on(async {
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), incident_response::core::Error> {
 /// let ctx = Ctx::new(Arc::new(ManualClock::new()));
 /// let report = incident_response::replay(&ctx, &MemoryJournal::new()).await?;
 /// assert_eq!(report.difference, None);
-/// # Ok::<(), incident_response::core::Error>(())
-/// # }).unwrap();
+/// # Ok(())
+/// # }
 /// ```
 pub async fn replay(ctx: &Ctx, journal: &dyn Journal) -> Result<ReplayReport> {
     let mut replayer = Replayer::default();

@@ -1,10 +1,10 @@
 //! The tokio shell: one loop that hands records to the gate, performs commands, and feeds what comes back to the machine.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::future::Future;
 use std::sync::Arc;
 
-use ir_core::journal::{Body, Event, Fact, GateFact, Observed, Record, Report};
+use ir_core::journal::{Body, CommandId, Event, Fact, GateFact, Observed, Record, Report};
 use ir_core::kernel::{AuthorizeRequest, Authorized};
 use ir_core::{
     ApprovalRequest, AttemptResult, AuditSink, Ctx, ErrorKind, Execution, Executor, Gate, Journal, PartName, Result,
@@ -47,6 +47,8 @@ pub(crate) struct Shell {
 #[derive(Debug, Default)]
 pub(crate) struct Work {
     jobs: JoinSet<Performed>,
+    /// The command each job answers.
+    commands: HashMap<tokio::task::Id, CommandId>,
     effects: JoinSet<Event>,
     /// Events that came about in the loop itself.
     queue: VecDeque<Event>,
@@ -100,7 +102,7 @@ impl Shell {
                 () = &mut stop => return self.take(Event::Stopping).await,
                 Some(event) = self.work.effects.join_next() => self.effect_ended(event).await?,
                 Some(request) = self.requests.recv() => self.request(request).await?,
-                Some(done) = self.work.jobs.join_next() => self.job_ended(done).await?,
+                Some(done) = self.work.jobs.join_next_with_id() => self.job_ended(done).await?,
                 Some(sight) = sights.recv() => self.see(sight).await?,
                 () = clock.sleep_until(wake) => {
                     let now = self.ctx.now().mono_ns;
@@ -181,8 +183,9 @@ impl Shell {
             };
             match self.parts.job(&self.machine, &order.command, fence) {
                 Some(job) => {
-                    let (parts, ctx) = (self.parts.clone(), self.ctx.clone());
-                    self.work.jobs.spawn(async move { parts.perform(&ctx, &order, job).await });
+                    let (parts, ctx, id) = (self.parts.clone(), self.ctx.clone(), order.id);
+                    let task = self.work.jobs.spawn(async move { parts.perform(&ctx, &order, job).await });
+                    self.work.commands.insert(task.id(), id);
                 }
                 None => {
                     let gone = failure("engine", ErrorKind::NotFound, "what it is about is no longer there");
@@ -193,15 +196,18 @@ impl Shell {
         Ok(())
     }
 
-    async fn job_ended(&mut self, done: Result<Performed, tokio::task::JoinError>) -> Result<()> {
-        match done {
-            Ok(Performed::Event(event)) => self.take(*event).await,
-            Ok(Performed::Prepared { request, executor }) => self.authorize(request, executor).await,
-            Err(error) => {
-                // The command's answer is lost with the task; the machine's own timers and a restart go on from there.
+    async fn job_ended(&mut self, done: Result<(tokio::task::Id, Performed), tokio::task::JoinError>) -> Result<()> {
+        let id = done.as_ref().map_or_else(tokio::task::JoinError::id, |(id, _)| *id);
+        let command = self.work.commands.remove(&id);
+        match (done, command) {
+            (Ok((_, Performed::Event(event))), _) => self.take(*event).await,
+            (Ok((_, Performed::Prepared { request, executor })), _) => self.authorize(request, executor).await,
+            (Err(error), Some(command)) => {
                 tracing::error!(%error, "a part panicked");
-                Ok(())
+                let failure = failure("engine", ErrorKind::Unknown, "the part panicked");
+                self.take(Event::Reported { command, report: Report::Failed(failure) }).await
             }
+            (Err(_), None) => Ok(()),
         }
     }
 
@@ -249,6 +255,9 @@ impl Shell {
             Request::Answer(answer) => self.take(Event::Answered(*answer)).await,
             Request::Override { incident, by, reason, undo } => {
                 self.take(Event::Overridden { incident, by, reason, undo }).await
+            }
+            Request::Settle { step, by, applied, reason } => {
+                self.take(Event::SettledByPerson { step, by, applied, reason }).await
             }
             Request::Resume { by, reason } => match self.gate.resume(&self.ctx, by, reason).await {
                 Ok(records) => {

@@ -81,6 +81,34 @@ async fn a_target_that_somebody_else_touched_is_diagnosed_anew() {
     assert_sound(&journal, &clock).await;
 }
 
+/// A correlator that panics: the engine groups by entity, alone.
+#[derive(Debug)]
+struct Panics;
+
+#[async_trait::async_trait]
+impl Correlator for Panics {
+    fn name(&self) -> &str {
+        "panics"
+    }
+
+    async fn correlate(&self, _ctx: &Ctx, _input: &CorrelationInput) -> Result<Vec<Grouping>> {
+        panic!("this part is broken");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_part_that_panics_is_noted_and_the_incident_is_healed_all_the_same() {
+    let (world, clock, journal) = (World::new(RecoveryClass::Keyed), SimClock::new(), MemoryJournal::new());
+    world.fall_sick("middle");
+    let builder = responder(&world, &clock, &journal, "act").correlator(Panics);
+    let records = run_until(builder, &clock, closed).await;
+    assert!(
+        records.iter().any(|r| matches!(&r.body, Body::Fact(Fact::Degraded { what, .. }) if what == "correlation"))
+    );
+    assert_eq!(world.effects().len(), 1);
+    assert_sound(&journal, &clock).await;
+}
+
 /// Chain, batches and replay hold.
 pub(crate) async fn assert_sound(journal: &MemoryJournal, clock: &SimClock) {
     let ctx = Ctx::new(std::sync::Arc::new(clock.clone()));

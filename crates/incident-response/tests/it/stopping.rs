@@ -63,6 +63,38 @@ async fn a_halt_outlives_the_process() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_person_settles_what_nobody_knows_and_the_target_is_free_again() {
+    let (world, clock, journal) = (World::new(RecoveryClass::Blind), SimClock::new(), MemoryJournal::new());
+    world.lock().replies = vec![Reply::LostBefore];
+    world.fall_sick("middle");
+    let engine = responder(&world, &clock, &journal, "act").build().unwrap().open().await.unwrap();
+    let handle = engine.handle();
+    let mut news = handle.records();
+    let (done, wait) = tokio::sync::oneshot::channel::<()>();
+    let running = tokio::spawn(engine.run_until(async {
+        let _ = wait.await;
+    }));
+    loop {
+        let record = news.recv().await.unwrap();
+        match &record.body {
+            Body::Fact(Fact::IncidentMoved { to: IncidentState::HandedOver, .. }) => {
+                let step = handle.status().steps.iter().find(|s| s.state == StepState::Unknown).map(|s| s.step.clone());
+                let (ann, step) = (Person::named("ann"), step.unwrap());
+                handle.settle(step.clone(), ann.clone(), false, "I looked").await.unwrap();
+                assert_eq!(handle.status().steps, [], "nothing waits for a person any more");
+                handle.settle(step, ann, true, "twice").await.unwrap();
+            }
+            Body::Fact(Fact::Degraded { what, .. }) if what == "settling a step" => break,
+            _ => {}
+        }
+    }
+    let _ = done.send(());
+    running.await.unwrap().unwrap();
+    assert_eq!(world.effects(), []);
+    assert_sound(&journal, &clock).await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_person_takes_an_incident_over_and_what_was_done_is_taken_back() {
     let (world, clock, journal) = (World::new(RecoveryClass::Keyed), SimClock::new(), MemoryJournal::new());
     world.lock().heals.clear();

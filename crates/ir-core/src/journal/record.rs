@@ -151,6 +151,17 @@ pub enum Event {
         /// Whether what was done is to be taken back.
         undo: bool,
     },
+    /// A person looked, and says what became of a step that waited for one.
+    SettledByPerson {
+        /// Which step.
+        step: StepRef,
+        /// Who.
+        by: Person,
+        /// Whether its effect is in place.
+        applied: bool,
+        /// Why they say so.
+        reason: String,
+    },
     /// Detectors' states were stored, so that a restart need not learn anew.
     SnapshotsTaken {
         /// Each detector's name and the digest of its state.

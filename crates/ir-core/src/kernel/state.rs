@@ -69,6 +69,14 @@ pub struct PlanEntry {
     pub provenance: Provenance,
     /// Its steps.
     pub steps: BTreeMap<StepId, StepEntry>,
+    /// Whether its incident is closed, so that it stays only for a step that waits for a person.
+    pub closed: bool,
+}
+
+impl PlanEntry {
+    fn needs_somebody(&self) -> bool {
+        self.steps.values().any(|step| !step.state.is_terminal() || step.state.waits_for_person())
+    }
 }
 
 /// The fold. Equal records, equal states.
@@ -85,6 +93,8 @@ pub struct State {
     ledger: Ledger,
     token: u64,
     suspects: BTreeMap<IncidentId, Suspect>,
+    /// The step of which a person said in the latest event what became of it.
+    word: Option<StepRef>,
 }
 
 fn illegal(message: String) -> Error {
@@ -186,6 +196,12 @@ impl State {
     ///
     /// As for [`fold`](Self::fold).
     pub fn fold_body(&mut self, body: &Body, at: &Moment) -> Result<()> {
+        if let Body::Event(event) = body {
+            self.word = match event {
+                Event::SettledByPerson { step, .. } => Some(step.clone()),
+                _ => None,
+            };
+        }
         match body {
             Body::Event(Event::Started(started)) => {
                 self.limits = started.limits.clone();
@@ -268,7 +284,13 @@ impl State {
         if steps.len() != plan.steps.len() || terms.len() != plan.steps.len() {
             return Err(illegal(format!("plan `{}` and its terms do not fit", plan.id)));
         }
-        let entry = PlanEntry { incident: plan.incident.clone(), digest, provenance: plan.provenance.clone(), steps };
+        let entry = PlanEntry {
+            incident: plan.incident.clone(),
+            digest,
+            provenance: plan.provenance.clone(),
+            steps,
+            closed: false,
+        };
         self.plans.insert(plan.id.clone(), entry);
         Ok(())
     }
@@ -276,10 +298,10 @@ impl State {
     /// Closed incidents leave the state, but a step that waits for a person stays, and so does its lock.
     fn forget(&mut self, incident: &IncidentId) {
         self.suspects.remove(incident);
-        self.plans.retain(|_, plan| {
-            plan.incident != *incident
-                || plan.steps.values().any(|step| !step.state.is_terminal() || step.state.waits_for_person())
-        });
+        for plan in self.plans.values_mut().filter(|plan| plan.incident == *incident) {
+            plan.closed = true;
+        }
+        self.plans.retain(|_, plan| plan.incident != *incident || plan.needs_somebody());
     }
 
     fn step_mut(&mut self, step: &StepRef) -> Result<&mut StepEntry> {
@@ -294,6 +316,10 @@ impl State {
         if entry.state != from || !from.may_move_to(to) {
             return Err(illegal(format!("step `{step}` is {}, it cannot go from {from} to {to}", entry.state)));
         }
+        if from.waits_for_person() && self.word.take().as_ref() != Some(step) {
+            return Err(illegal(format!("step `{step}` waits for a person, and nobody said what became of it")));
+        }
+        let entry = self.step_mut(step)?;
         entry.state = to;
         if from == StepState::Intent || (from == StepState::Compensating && to.is_terminal()) {
             entry.open = None;
@@ -303,6 +329,9 @@ impl State {
             self.lock(step);
         }
         self.release(step);
+        if from.waits_for_person() {
+            self.plans.retain(|id, plan| *id != step.plan || !plan.closed || plan.needs_somebody());
+        }
         Ok(())
     }
 

@@ -115,13 +115,10 @@ impl StepState {
             Self::Compensating => matches!(to, Self::RolledBack | Self::RollbackFailed),
             // A later step of the plan failed: what was done before is taken back as well, in reverse.
             Self::Done => matches!(to, Self::Compensating),
-            Self::Denied
-            | Self::Expired
-            | Self::Cancelled
-            | Self::NotApplied
-            | Self::RolledBack
-            | Self::Unknown
-            | Self::RollbackFailed => false,
+            Self::Denied | Self::Expired | Self::Cancelled | Self::NotApplied | Self::RolledBack => false,
+            // Only with a person's word: the fold demands their record right before.
+            Self::Unknown => matches!(to, Self::Done | Self::NotApplied),
+            Self::RollbackFailed => matches!(to, Self::Done | Self::RolledBack),
         }
     }
 }

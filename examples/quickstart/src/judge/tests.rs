@@ -46,6 +46,8 @@ fn effect(kind: EffectKind, service: &str, by: &str, secs: f64) -> Effect {
 
 fn report() -> ResponderReport {
     ResponderReport {
+        replay_identical: Some(true),
+        open_steps: Vec::new(),
         detected_at: Some(at(1.5).to_string()),
         cause: Some("orders".to_owned()),
         cause_path: vec!["orders".to_owned(), "gateway".to_owned()],

@@ -12,6 +12,7 @@ use anyhow::{Context, Result};
 use incident_response::adapters::clock::SystemClock;
 use incident_response::adapters::file::{FileJournal, FileSnapshots, HaltFile};
 use incident_response::adapters::scrape::{ScrapeConfig, ScrapeSource, ScrapeTarget};
+use incident_response::adapters::tail::{TailConfig, TailFile, TailSource};
 use incident_response::core::journal::{Body, Fact, Record};
 use incident_response::core::{AutonomyTier, Ctx, EntityId, IncidentState};
 use incident_response::prelude::{Detectors, Load, Playbooks, Policy, Responder, Topology};
@@ -36,6 +37,7 @@ pub(crate) async fn run(options: ResponderOptions) -> Result<()> {
 
     let responder = Responder::builder()
         .source(scrape(&shop)?)
+        .source(tail(&shop)?)
         .source(ChangeSource::new(control))
         .detectors(Detectors::standard())
         .topology(Topology::from_file(run.topology())?)
@@ -83,6 +85,15 @@ fn scrape(shop: &ShopFile) -> Result<ScrapeSource> {
         drop_labels: vec!["service".to_owned()],
         ..ScrapeConfig::default()
     })?)
+}
+
+fn tail(shop: &ShopFile) -> Result<TailSource> {
+    let file = shop
+        .services
+        .iter()
+        .map(|service| Ok(TailFile { entity: EntityId::new(&service.name)?, path: service.log.clone() }))
+        .collect::<Result<Vec<_>>>()?;
+    Ok(TailSource::new(TailConfig { file, ..TailConfig::default() })?)
 }
 
 const fn tier(tier: Tier) -> AutonomyTier {

@@ -302,6 +302,18 @@ impl Machine {
         }
     }
 
+    /// A person looked and says what became of a step that waited for one.
+    pub(crate) fn on_settled(&mut self, step: &StepRef, by: &str, applied: bool, reason: &str) {
+        let state = self.kernel.step(step).map(|entry| entry.state);
+        let to = match (state, applied) {
+            (Some(StepState::Unknown | StepState::RollbackFailed), true) => StepState::Done,
+            (Some(StepState::Unknown), false) => StepState::NotApplied,
+            (Some(StepState::RollbackFailed), false) => StepState::RolledBack,
+            _ => return self.degraded("settling a step", format!("`{step}` waits for nobody")),
+        };
+        self.move_step(step, to, format!("{by} says so: {reason}"));
+    }
+
     /// After a resume: whatever a halt kept back is decided and sent anew.
     pub(crate) fn on_resumed(&mut self) {
         for (_, step, state) in self.waiting_steps() {
