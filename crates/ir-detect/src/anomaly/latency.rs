@@ -61,6 +61,11 @@ pub struct LatencyConfig {
     /// So many looks are remembered. Default 240: two to four minutes at usual intervals.
     #[schemars(range(min = 10, max = 10_000))]
     pub remember_looks: usize,
+    /// Times that include those of callees wait longer than `episode.begin_secs`: a machine short of processors makes all of
+    /// them late at once for a second or two, and whoever is slow by itself shows it in its exclusive time. Seconds, default
+    /// 1.9.
+    #[schemars(range(min = 0.0, max = 3600.0))]
+    pub shared_begin_secs: f64,
     /// Names of metrics.
     pub names: MetricNames,
     /// How much is kept.
@@ -85,6 +90,7 @@ impl Default for LatencyConfig {
             warm_secs: 8.0,
             warm_looks: 10,
             remember_looks: 240,
+            shared_begin_secs: 1.9,
             names: MetricNames::default(),
             bounds: Bounds::default(),
             episode: EpisodeConfig { begin_secs: 0.9, ..EpisodeConfig::default() },
@@ -107,6 +113,7 @@ impl LatencyConfig {
         check.within("warm_secs", self.warm_secs, 0.0, 86_400.0);
         check.count("warm_looks", self.warm_looks, 3, 10_000);
         check.count("remember_looks", self.remember_looks, self.warm_looks.max(10), 10_000);
+        check.within("shared_begin_secs", self.shared_begin_secs, 0.0, 3600.0);
         check.part("names", self.names.check());
         check.part("bounds", self.bounds.check());
         check.part("episode", self.episode.check());
@@ -298,6 +305,10 @@ impl Latency {
                 config.window_secs
             )
         };
-        tracks.judge(judge, &time.key, &finding, because, out)
+        let mut episode = judge.config.clone();
+        if time.key.subject != subject::EXCLUSIVE {
+            episode.begin_secs = episode.begin_secs.max(config.shared_begin_secs);
+        }
+        tracks.judge(Judge { config: &episode, ..judge }, &time.key, &finding, because, out)
     }
 }

@@ -29,8 +29,8 @@ pub struct GraphDiagnoserConfig {
     /// Each further kind of such symptoms. Default 1.
     #[schemars(range(min = 0.0, max = 20.0))]
     pub further_own_nats: f64,
-    /// Symptoms that only a callee's fault makes (errors passed on, time spent in calls): against it when it has callees, for
-    /// it when it has none. Default 1.
+    /// Symptoms that only a callee's fault makes (errors passed on, time spent in calls): against it when it has callees,
+    /// neither way when it has none. Default 1.
     #[schemars(range(min = 0.0, max = 20.0))]
     pub passed_on_nats: f64,
     /// An entity that reports and shows nothing is less likely by this. Default 2.5.

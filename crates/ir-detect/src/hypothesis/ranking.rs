@@ -101,7 +101,7 @@ impl View<'_> {
             let weight = self.config.passed_on_nats * trust(seen);
             let because = &seen.because;
             return match self.graph.below(entity).is_empty() {
-                true => (name, weight, format!("it depends on nothing that could explain it: {because}")),
+                true => (name, 0.0, format!("neither surely its own nor anybody else's: {because}")),
                 false => (name, -weight, format!("only what points at somebody it depends on: {because}")),
             };
         }

@@ -142,6 +142,8 @@ async fn who_leads_in_the_plain_cases() {
         // It is somebody behind the gateway, and nothing says who.
         (vec![passed_on("gateway")], None),
         (vec![passed_on("gateway"), calls("gateway", "orders", subject::CALLS_RELAYED)], None),
+        // A machine that stands still makes everybody late and nobody guilty.
+        (CHAIN.map(|name| seen(name, None, subject::P95, Symptom::Latency, 10)).to_vec(), None),
         // Only the load changed.
         (vec![seen("orders", None, subject::TRAFFIC, Symptom::Traffic, 10)], None),
         // Of two with own symptoms that do not explain each other the nearer to the trouble explains more.
