@@ -4,4 +4,6 @@
 mod kernel;
 mod testkit_executor;
 mod testkit_journal;
+mod testkit_signal;
 mod ui;
+mod verify;
