@@ -1,5 +1,6 @@
 //! Integration tests of the contract: they see only what users see. They need the feature `testkit`.
 #![cfg(feature = "testkit")]
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
 
 mod kernel;
 mod testkit_executor;
