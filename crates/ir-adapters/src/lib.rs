@@ -9,6 +9,8 @@ pub mod file;
 pub mod http;
 #[cfg(feature = "memory")]
 pub mod memory;
+#[cfg(all(feature = "process", unix))]
+pub mod process;
 #[cfg(feature = "scrape")]
 pub mod scrape;
 #[cfg(feature = "tail")]

@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use ir_core::Clock;
+use ir_core::testkit::signal as laws;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
@@ -134,6 +135,44 @@ async fn a_cursor_of_somebody_else_is_refused() {
     let (_, url) = endpoint("").await;
     let error = source(&[("web", &url)]).poll(&ctx(), &Cursor::new("{\"offset\":3}")).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidInput);
+}
+
+struct Filler(Arc<Endpoint>);
+
+#[async_trait]
+impl laws::Supply for Filler {
+    async fn add(&self, n: usize) {
+        let mut body = self.0.body.lock().unwrap();
+        for _ in 0..n {
+            let line = format!("a{{n=\"{}\"}} 1\n", body.len());
+            body.push_str(&line);
+        }
+    }
+
+    async fn spoil(&self, n: usize) -> u64 {
+        self.0.body.lock().unwrap().push_str(&"no value\n".repeat(n));
+        n as u64
+    }
+
+    async fn hang(&self) -> bool {
+        self.0.hangs.store(true, Ordering::SeqCst);
+        true
+    }
+}
+
+async fn keeps_every_law(wrap: fn(ScrapeSource) -> Box<dyn SignalSource>) {
+    let fresh = async || {
+        let (endpoint, url) = endpoint("").await;
+        (wrap(source(&[("web", &url)])), Box::new(Filler(endpoint)) as Box<dyn laws::Supply>)
+    };
+    laws::check_all(&ctx(), fresh).await.unwrap();
+}
+
+#[tokio::test]
+async fn it_keeps_every_law_as_itself_in_a_box_and_in_an_arc() {
+    keeps_every_law(|source| Box::new(source)).await;
+    keeps_every_law(|source| Box::new(Box::new(source))).await;
+    keeps_every_law(|source| Box::new(Arc::new(source))).await;
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::path::Path;
 
-use ir_core::testkit::AutoClock;
+use ir_core::testkit::{AutoClock, signal as laws};
 use ir_core::{Error, ErrorKind};
 use proptest::prelude::*;
 
@@ -165,6 +165,49 @@ fn every_mistake_of_a_configuration_is_told() {
     let error = TailSource::new(config).unwrap_err();
     let fields: Vec<&str> = error.problems().iter().map(|problem| problem.field.as_str()).collect();
     assert_eq!(fields, ["name", "file[1].path", "max_line_bytes"]);
+}
+
+struct Filler(std::path::PathBuf, std::sync::atomic::AtomicUsize);
+
+#[async_trait]
+impl laws::Supply for Filler {
+    async fn add(&self, n: usize) {
+        for _ in 0..n {
+            let count = self.1.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+            add(&self.0, &format!("{{\"msg\":\"line {count}\"}}\n"));
+        }
+    }
+
+    async fn spoil(&self, n: usize) -> u64 {
+        for _ in 0..n {
+            add(&self.0, &format!("{}\n", "long ".repeat(11)));
+        }
+        n as u64
+    }
+
+    async fn hang(&self) -> bool {
+        false
+    }
+}
+
+async fn keeps_every_law(wrap: fn(TailSource) -> Box<dyn SignalSource>) {
+    let dir = tempfile::tempdir().unwrap();
+    let count = std::sync::atomic::AtomicUsize::new(0);
+    let fresh = async || {
+        let n = count.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+        let path = dir.path().join(format!("log{n}"));
+        let config = TailConfig { max_poll_bytes: 4096, ..(*source(&path, true).config).clone() };
+        let filler = Filler(path, std::sync::atomic::AtomicUsize::new(0));
+        (wrap(TailSource::new(config).unwrap()), Box::new(filler) as Box<dyn laws::Supply>)
+    };
+    laws::check_all(&ctx(), fresh).await.unwrap();
+}
+
+#[tokio::test]
+async fn it_keeps_every_law_as_itself_in_a_box_and_in_an_arc() {
+    keeps_every_law(|source| Box::new(source)).await;
+    keeps_every_law(|source| Box::new(Box::new(source))).await;
+    keeps_every_law(|source| Box::new(Arc::new(source))).await;
 }
 
 #[derive(Debug, Clone)]

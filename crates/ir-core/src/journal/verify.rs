@@ -34,6 +34,8 @@ pub struct ChainReport {
 pub struct ChainVerifier {
     chain: Chain,
     left: u32,
+    /// The chain before the last record, in case its blob turns out to be damaged.
+    before: Chain,
     fault: Option<Fault>,
 }
 
@@ -63,7 +65,7 @@ impl ChainVerifier {
         match self.look(seq, hash, bytes) {
             Ok((left, blob)) => {
                 self.left = left;
-                self.chain = Chain::after(seq, *hash);
+                self.before = std::mem::replace(&mut self.chain, Chain::after(seq, *hash));
                 Ok(blob)
             }
             Err(what) => Err(self.fail(seq, what)),
@@ -102,8 +104,11 @@ impl ChainVerifier {
             let seq = self.chain.next_seq();
             self.fail(seq, format!("is missing: {} more records of its append were written", self.left));
         }
-        let records = self.fault.as_ref().map_or(self.chain.next_seq(), |fault| fault.seq) - 1;
-        ChainReport { records, head: self.chain.prev(), fault: self.fault }
+        let chain = match &self.fault {
+            Some(fault) if fault.seq < self.chain.next_seq() => &self.before,
+            _ => &self.chain,
+        };
+        ChainReport { records: chain.next_seq() - 1, head: chain.prev(), fault: self.fault }
     }
 }
 

@@ -47,12 +47,13 @@ where
     S: std::ops::Deref<Target = dyn SignalSource>,
     F: AsyncFn() -> (S, Box<dyn Supply>),
 {
+    // The other laws begin with an empty answer, so this one comes first.
+    let (source, _supply) = fresh().await;
+    law_4_empty_is_an_answer(ctx, &*source).await?;
     let (source, supply) = fresh().await;
     law_1_goes_on_where_it_was(ctx, &*source, &*supply).await?;
     let (source, supply) = fresh().await;
     law_2_counts_what_it_drops(ctx, &*source, &*supply).await?;
-    let (source, _supply) = fresh().await;
-    law_4_empty_is_an_answer(ctx, &*source).await?;
     let (source, supply) = fresh().await;
     law_3_keeps_to_the_deadline(ctx, &*source, &*supply).await
 }

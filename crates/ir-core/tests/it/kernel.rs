@@ -10,6 +10,7 @@ use ir_core::kernel::{AuthorizeRequest, Authorized, GateConfig, HaltHandle, Limi
 use ir_core::testkit::{AutoClock, GateRig};
 use ir_core::{Ctx, Digest, Direction, Gate, Journal, MemoryJournal, PartName, Person, Record, Result, StepState};
 
+mod histories;
 mod toy;
 
 use toy::{Still, still_call};
