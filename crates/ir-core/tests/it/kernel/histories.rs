@@ -203,7 +203,7 @@ impl World {
         let started = Started {
             version: "x".into(),
             epoch,
-            config: Digest::ZERO,
+            config: serde_json::Value::Null,
             policy: Digest::ZERO,
             limits: limits(),
             parts: Vec::new(),
