@@ -274,7 +274,10 @@ impl Shell {
             },
         };
         self.publish();
-        let told = answer.as_ref().map(|()| ()).map_err(|e| ir_core::Error::new(e.kind(), e.component(), e.message()));
+        let told = match &answer {
+            Ok(()) => Ok(()),
+            Err(error) => Err(ir_core::Error::new(error.kind(), error.component(), error.message())),
+        };
         let _ = done.send(told);
         answer
     }

@@ -1,5 +1,7 @@
 //! The engine seen from outside: public API only, a small world in memory, a clock that moves by itself.
 
+#![expect(clippy::unwrap_used, reason = "a test may panic where it fails")]
+
 mod approval;
 mod crash;
 mod healing;

@@ -432,9 +432,10 @@ impl Executor for Hands {
                 return Err(Error::new(ErrorKind::Conflict, "hands", "not now"));
             }
             let known = inner.done.contains_key(&effect.key().to_string());
-            let fenced = inner.recovery == RecoveryClass::FenceProbe && effect.token() < inner.fence;
+            let too_old = inner.recovery == RecoveryClass::FenceProbe && effect.token() < inner.fence;
             // A keyed target gives the first result; one with a fence refuses what is too old; the others just do it.
-            if !fenced && !(known && inner.recovery == RecoveryClass::Keyed) {
+            let repeated = known && inner.recovery == RecoveryClass::Keyed;
+            if !too_old && !repeated {
                 inner.done.insert(effect.key().to_string(), ());
                 inner.effects.push(Effect {
                     call: effect.call().clone(),

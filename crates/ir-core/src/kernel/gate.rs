@@ -186,6 +186,7 @@ impl Gate {
             Err(error) => {
                 // Nobody knows what is on the disk now. Only reading it again, in a new gate, can tell.
                 self.switch.broken.store(true, Ordering::SeqCst);
+                tracing::error!(%error, expected_seq, "an append failed: this writer stops for good");
                 return Err(error);
             }
         };
