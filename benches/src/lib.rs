@@ -65,6 +65,7 @@ pub fn started(n_entities: usize) -> Result<Event, ConfigError> {
         policy: config.policy.digest(),
         limits: config.policy.limits().clone(),
         parts: Vec::new(),
+        forgetful: Vec::new(),
     }))
 }
 

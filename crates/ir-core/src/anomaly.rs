@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::ctx::Ctx;
 use crate::entity::{EntityId, Labels};
 use crate::error::Result;
-use crate::id::{AnomalyId, PartName};
+use crate::id::{AnomalyId, Digest, PartName};
 use crate::score::{Measured, Score};
 use crate::signal::SignalBatch;
 use crate::time::Timestamp;
@@ -214,16 +214,20 @@ crate::forward! {
     }
 }
 
-/// Keeps the latest state of each detector, so that a restart need not learn anew. A cache: losing it costs the time to learn.
+/// How many snapshots of one detector a store keeps at least: the last one that the journal knows must be among them.
+pub const KEPT_SNAPSHOTS: usize = 3;
+
+/// Keeps the latest states of each detector, so that a restart need not learn anew. A cache: losing it costs the time to learn.
 ///
 /// # Contract
 ///
-/// 1. `get` gives the latest snapshot that was put under that name, whole, or nothing.
-/// 2. A `put` that fails leaves the one before.
+/// 1. `get` gives the snapshot of that name and digest, whole, while it is among the latest [`KEPT_SNAPSHOTS`] of its name that
+///    were put; else nothing.
+/// 2. A `put` that fails leaves those before.
 ///
 /// # Cancellation
 ///
-/// Dropping the future of `put` leaves the new snapshot or the one before.
+/// Dropping the future of `put` may or may not have kept the new snapshot; those before stay.
 ///
 /// # Errors
 ///
@@ -233,25 +237,25 @@ pub trait SnapshotStore: Debug + Send + Sync + 'static {
     /// The part's name, for records and messages.
     fn name(&self) -> &str;
 
-    /// Keeps a snapshot under its name.
+    /// Keeps a snapshot.
     async fn put(&self, ctx: &Ctx, snapshot: &Snapshot) -> Result<()>;
 
-    /// The snapshot of that name.
-    async fn get(&self, ctx: &Ctx, name: &PartName) -> Result<Option<Snapshot>>;
+    /// The snapshot of that name with that digest.
+    async fn get(&self, ctx: &Ctx, name: &PartName, digest: &Digest) -> Result<Option<Snapshot>>;
 }
 
 crate::forward! {
     SnapshotStore {
         fn name(&self) -> &str;
         async fn put(&self, ctx: &Ctx, snapshot: &Snapshot) -> Result<()>;
-        async fn get(&self, ctx: &Ctx, name: &PartName) -> Result<Option<Snapshot>>;
+        async fn get(&self, ctx: &Ctx, name: &PartName, digest: &Digest) -> Result<Option<Snapshot>>;
     }
 }
 
 impl Snapshot {
     /// The digest of name, version and state.
     #[must_use]
-    pub fn digest(&self) -> crate::id::Digest {
-        crate::id::Digest::of_parts([self.name.as_str().as_bytes(), &self.version.to_be_bytes(), &self.bytes])
+    pub fn digest(&self) -> Digest {
+        Digest::of_parts([self.name.as_str().as_bytes(), &self.version.to_be_bytes(), &self.bytes])
     }
 }

@@ -338,9 +338,7 @@ impl Responder {
             answer_within,
             snapshot_every: Duration::from_millis(settings.snapshot_every_ms),
         };
-        for error in observer.restore(&ctx, &memory.snapshots).await {
-            tracing::warn!(%error, "a detector's state could not be restored; it learns anew");
-        }
+        let forgetful = observer.restore(&ctx, &memory.snapshots).await;
 
         let started = Event::Started(Started {
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -349,6 +347,7 @@ impl Responder {
             policy: config.policy.digest(),
             limits: config.policy.limits().clone(),
             parts: part_records(&builder),
+            forgetful,
         });
         let (requests_in, requests) = mpsc::channel(64);
         let (status, status_out) = watch::channel(Arc::default());
@@ -413,8 +412,8 @@ impl Memory {
         match &record.body {
             Body::Event(Event::Observed(observed)) => {
                 self.cursors.extend(observed.polls.iter().map(|poll| (poll.source.clone(), poll.cursor.clone())));
+                self.snapshots.extend(observed.snapshots.iter().cloned());
             }
-            Body::Event(Event::SnapshotsTaken { detectors }) => self.snapshots.extend(detectors.iter().cloned()),
             _ => {}
         }
     }

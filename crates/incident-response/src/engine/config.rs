@@ -22,6 +22,9 @@ pub struct EngineSettings {
     pub plans: u32,
     /// How often a step's success is measured. 500.
     pub verify_every_ms: u64,
+    /// After a restart that lost a detector's state: how long what it reported before may stay unreported before it counts as
+    /// over. 60,000.
+    pub forget_ms: u64,
     /// How long all anomalies must have ended before an incident closes by itself. 5,000.
     pub quiet_ms: u64,
     /// How long a part may take to answer, executors excepted: their time is in the plan. 10,000.
@@ -45,6 +48,7 @@ impl Default for EngineSettings {
             diagnoses: 8,
             plans: 2,
             verify_every_ms: 500,
+            forget_ms: 60_000,
             quiet_ms: 5_000,
             answer_within_ms: 10_000,
             retries: 3,

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use ir_core::journal::{Body, CommandId, Event, Fact, GateFact, Record, Report, Started};
 use ir_core::{
-    Anomaly, AnomalyId, Call, Change, Error, ErrorKind, Failure, Hypothesis, Incident, IncidentId, Moment, Plan,
-    Preview, Result, StepId, StepRef, Timestamp, Tried, kernel,
+    Anomaly, AnomalyId, Call, Change, Error, ErrorKind, Failure, Hypothesis, Incident, IncidentId, Moment, PartName,
+    Plan, Preview, Result, StepId, StepRef, Timestamp, Tried, kernel,
 };
 
 use super::command::{Command, Ordered};
@@ -53,6 +53,8 @@ pub(crate) struct IncidentRun {
     pub(crate) plans: u32,
     pub(crate) run: Option<PlanRun>,
     pub(crate) tried: Vec<Tried>,
+    /// Anomalies whose detector started anew and does not know them.
+    pub(crate) forgotten: Vec<AnomalyId>,
 }
 
 /// The machine. Equal events, equal facts, on every machine and at every time.
@@ -129,7 +131,7 @@ impl Machine {
         self.now = Some(at.clone());
         self.fold(&Body::Event(event.clone()));
         match event {
-            Event::Started(_) => self.on_started(),
+            Event::Started(started) => self.on_started(&started.forgetful),
             Event::Observed(observed) => self.on_observed(observed),
             Event::Reported { command, report } => self.on_reported(*command, report),
             Event::Executed(execution) => self.on_executed(execution),
@@ -141,7 +143,7 @@ impl Machine {
                     self.on_timer(key);
                 }
             }
-            Event::TailRepaired(_) | Event::SnapshotsTaken { .. } | Event::Stopping => {}
+            Event::TailRepaired(_) | Event::Stopping => {}
         }
         Ok(std::mem::take(&mut self.out))
     }
@@ -288,6 +290,7 @@ impl Machine {
         match key {
             TimerKey::Settle(incident) => self.diagnose(&incident),
             TimerKey::Quiet(incident) => self.on_quiet(&incident),
+            TimerKey::Forget(incident) => self.on_forgotten(&incident),
             TimerKey::Approval(step) => self.on_approval_over(&step),
             TimerKey::Deadline(step) => self.on_deadline(&step),
             TimerKey::Probe(step) => self.probe(&step),
@@ -297,7 +300,7 @@ impl Machine {
     }
 
     /// After a start every wait begins anew, every question is asked again, and what was in flight is settled.
-    fn on_started(&mut self) {
+    fn on_started(&mut self, forgetful: &[PartName]) {
         if let Some(now) = self.now.clone() {
             self.timers.restart(&now);
         }
@@ -310,6 +313,7 @@ impl Machine {
             self.command(command);
         }
         self.recover_steps();
+        self.await_forgotten(forgetful);
     }
 
     /// What a person or an earlier call of this machine may be told of a call.

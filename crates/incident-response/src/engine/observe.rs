@@ -6,20 +6,15 @@ use std::time::Duration;
 
 use ir_core::journal::Observed;
 use ir_core::signal::PollRecord;
-use ir_core::{Ctx, Cursor, Detector, Error, PartName, Polled, Result, SignalBatch, SignalSource, SnapshotStore};
+use ir_core::{
+    Ctx, Cursor, Detector, Digest, Error, PartName, Phase, Polled, Result, SignalBatch, SignalSource, SnapshotStore,
+};
 use ir_detect::observations::ObservationStore;
 use tokio::sync::mpsc;
 
 /// What is kept of problems, so that a hostile source cannot fill the journal.
 const MAX_PROBLEMS: usize = 8;
 const MAX_PROBLEM_CHARS: usize = 200;
-
-/// A round of looking, or detectors' states that were stored.
-#[derive(Debug)]
-pub(crate) enum Sight {
-    Round(Observed),
-    Snapshots(Vec<(PartName, ir_core::Digest)>),
-}
 
 /// Everything that looks.
 #[derive(Debug)]
@@ -35,46 +30,44 @@ pub(crate) struct Observer {
 }
 
 impl Observer {
-    /// Goes on from stored states whose digests the journal knows.
-    pub(crate) async fn restore(&self, ctx: &Ctx, known: &BTreeMap<PartName, ir_core::Digest>) -> Vec<Error> {
-        let mut failures = Vec::new();
-        let Some(store) = &self.snapshots else { return failures };
+    /// Goes on from the stored states that the journal names last. Gives the detectors that could not.
+    pub(crate) async fn restore(&self, ctx: &Ctx, known: &BTreeMap<PartName, Digest>) -> Vec<PartName> {
+        let mut forgetful = Vec::new();
         for detector in &self.detectors {
+            let Ok(name) = PartName::new(detector.name()) else { continue };
             let restored = async {
-                let name = PartName::new(detector.name())?;
-                let Some(snapshot) = store.get(ctx, &name).await? else { return Ok(()) };
-                // A state the journal does not know is no state of this engine.
-                if known.get(&name) == Some(&snapshot.digest()) {
-                    detector.restore(ctx, &snapshot).await
-                } else {
-                    Ok(())
-                }
+                let (Some(store), Some(digest)) = (&self.snapshots, known.get(&name)) else { return Ok(false) };
+                let Some(snapshot) = store.get(ctx, &name, digest).await? else { return Ok(false) };
+                detector.restore(ctx, &snapshot).await?;
+                Ok::<_, Error>(true)
             };
-            if let Err(error) = restored.await {
-                failures.push(error);
+            match restored.await {
+                Ok(true) => {}
+                Ok(false) => forgetful.push(name),
+                Err(error) => {
+                    tracing::warn!(detector = detector.name(), %error, "its state could not be restored; it learns anew");
+                    forgetful.push(name);
+                }
             }
         }
-        failures
+        forgetful
     }
 
     /// Looks until asked to stop.
-    pub(crate) async fn run(mut self, ctx: Ctx, out: mpsc::Sender<Sight>) {
+    pub(crate) async fn run(mut self, ctx: Ctx, out: mpsc::Sender<Observed>) {
         let mut due = ctx.now().mono_ns;
         let mut snapshot_due = due.saturating_add(nanos(self.snapshot_every));
         while !ctx.is_stopped() {
-            let round = self.look(&ctx).await;
-            let began = round.anomalies.iter().any(|a| a.phase == ir_core::Phase::Began);
-            if out.send(Sight::Round(round)).await.is_err() {
-                return;
-            }
-            // What has just been found must not be forgotten by a crash, so it is stored at once.
-            if began || ctx.now().mono_ns >= snapshot_due {
+            let mut round = self.look(&ctx).await;
+            // INVARIANT (anomalies are not forgotten): the state that knows an episode is stored before the round that tells of
+            // it is recorded, and the record names it. So a restart never waits for the end of what no detector knows.
+            let turned = round.anomalies.iter().any(|a| a.phase != Phase::Grew);
+            if turned || ctx.now().mono_ns >= snapshot_due {
                 snapshot_due = ctx.now().mono_ns.saturating_add(nanos(self.snapshot_every));
-                if let Some(taken) = self.take_snapshots(&ctx).await
-                    && out.send(Sight::Snapshots(taken)).await.is_err()
-                {
-                    return;
-                }
+                round.snapshots = self.take_snapshots(&ctx).await;
+            }
+            if out.send(round).await.is_err() {
+                return;
             }
             // A slow round is followed by the next at once, but missed rounds are not made up for.
             due = due.saturating_add(nanos(self.poll_every)).max(ctx.now().mono_ns);
@@ -120,8 +113,8 @@ impl Observer {
         ctx.run(source.name(), source.poll(&ctx, &cursor)).await
     }
 
-    async fn take_snapshots(&self, ctx: &Ctx) -> Option<Vec<(PartName, ir_core::Digest)>> {
-        let store = self.snapshots.as_ref()?;
+    async fn take_snapshots(&self, ctx: &Ctx) -> Vec<(PartName, Digest)> {
+        let Some(store) = &self.snapshots else { return Vec::new() };
         let mut taken = Vec::new();
         for detector in &self.detectors {
             let kept = async {
@@ -131,10 +124,10 @@ impl Observer {
             };
             match kept.await {
                 Ok(digest) => taken.push(digest),
-                Err(error) => tracing::warn!(detector = detector.name(), %error, "snapshot failed"),
+                Err(error) => tracing::warn!(detector = detector.name(), %error, "its state could not be stored"),
             }
         }
-        Some(taken)
+        taken
     }
 }
 

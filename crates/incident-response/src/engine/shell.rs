@@ -16,7 +16,7 @@ use tokio::task::JoinSet;
 use super::command::{Command, Ordered};
 use super::handle::{Envelope, Request};
 use super::machine::{Machine, bodies};
-use super::observe::{Observer, Sight};
+use super::observe::Observer;
 use super::perform::{Parts, Performed, execute, failure};
 use super::status::{Status, StepStatus};
 
@@ -81,7 +81,7 @@ impl Shell {
     async fn turn(
         &mut self,
         started: Event,
-        sights: &mut mpsc::Receiver<Sight>,
+        sights: &mut mpsc::Receiver<Observed>,
         stop: impl Future<Output = ()> + Send,
     ) -> Result<()> {
         self.take(started).await?;
@@ -103,7 +103,7 @@ impl Shell {
                 Some(event) = self.work.effects.join_next() => self.effect_ended(event).await?,
                 Some(request) = self.requests.recv() => self.request(request).await?,
                 Some(done) = self.work.jobs.join_next_with_id() => self.job_ended(done).await?,
-                Some(sight) = sights.recv() => self.see(sight).await?,
+                Some(round) = sights.recv() => self.see(round).await?,
                 () = clock.sleep_until(wake) => {
                     let now = self.ctx.now().mono_ns;
                     if now >= renew_at {
@@ -283,11 +283,7 @@ impl Shell {
     }
 
     /// A round in which something was found is recorded at once; others are gathered.
-    async fn see(&mut self, sight: Sight) -> Result<()> {
-        let round = match sight {
-            Sight::Snapshots(detectors) => return self.take(Event::SnapshotsTaken { detectors }).await,
-            Sight::Round(round) => round,
-        };
+    async fn see(&mut self, round: Observed) -> Result<()> {
         self.work.rounds += 1;
         let dropped: u64 = round.polls.iter().map(|poll| poll.dropped).sum();
         self.work.dropped += dropped;
@@ -375,6 +371,12 @@ fn join(mut first: Observed, second: Observed) -> Observed {
     first.anomalies.extend(second.anomalies);
     first.changes.extend(second.changes);
     first.failures.extend(second.failures);
+    for (name, digest) in second.snapshots {
+        match first.snapshots.iter_mut().find(|(known, _)| *known == name) {
+            Some((_, latest)) => *latest = digest,
+            None => first.snapshots.push((name, digest)),
+        }
+    }
     first
 }
 

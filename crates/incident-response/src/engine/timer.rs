@@ -11,6 +11,8 @@ pub(crate) enum TimerKey {
     Settle(IncidentId),
     /// All anomalies of an incident have been over long enough.
     Quiet(IncidentId),
+    /// Anomalies that their detector forgot were not reported again.
+    Forget(IncidentId),
     /// An approval or a veto window of a step is over.
     Approval(StepRef),
     /// An attempt's deadline has passed.
@@ -28,6 +30,7 @@ impl TimerKey {
         match self {
             Self::Settle(id) => format!("settle {id}"),
             Self::Quiet(id) => format!("quiet {id}"),
+            Self::Forget(id) => format!("forget {id}"),
             Self::Approval(step) => format!("approval {step}"),
             Self::Deadline(step) => format!("deadline {step}"),
             Self::Probe(step) => format!("probe {step}"),

@@ -100,6 +100,9 @@ pub struct Started {
     pub limits: Limits,
     /// Everything that was plugged in.
     pub parts: Vec<PartRecord>,
+    /// Detectors that do not know what they reported before: their state could not be restored.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub forgetful: Vec<PartName>,
 }
 
 /// One round of looking at the sources.
@@ -117,6 +120,9 @@ pub struct Observed {
     /// Sources and detectors that failed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub failures: Vec<Failure>,
+    /// Detectors' states that were stored right after this round, by name and digest: a restart goes on from them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub snapshots: Vec<(PartName, Digest)>,
 }
 
 /// What came from outside.
@@ -161,11 +167,6 @@ pub enum Event {
         applied: bool,
         /// Why they say so.
         reason: String,
-    },
-    /// Detectors' states were stored, so that a restart need not learn anew.
-    SnapshotsTaken {
-        /// Each detector's name and the digest of its state.
-        detectors: Vec<(PartName, Digest)>,
     },
     /// A timer of the machine ran out.
     TimerFired {

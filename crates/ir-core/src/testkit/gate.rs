@@ -72,6 +72,7 @@ impl GateRig {
             policy: Digest::ZERO,
             limits,
             parts: Vec::new(),
+            forgetful: Vec::new(),
         };
         let mut rig = Self { ctx: ctx.clone(), gate, n_plans: 0 };
         rig.write(vec![Event::Started(started).into()]).await?;

@@ -47,8 +47,8 @@ impl Killer {
     pub(super) fn new(seed: u64, fault: Fault, journal: PathBuf) -> Self {
         let mut rng = Rng::named(seed, &format!("kill {}", fault.name()));
         let in_flight = is_in_flight(seed);
-        // From the first anomaly to the end of verification it takes some seven seconds.
-        let delay_secs = if in_flight { rng.between(0.0, 0.7) } else { rng.between(0.0, 6.0) };
+        // From the first anomaly to the end of verification it takes six to eight seconds.
+        let delay_secs = if in_flight { rng.between(0.0, 0.7) } else { rng.between(0.0, 4.0) };
         let segments = journal.join("segments");
         Self { in_flight, delay_secs, segments, tails: Vec::new(), stage: Stage::Watching, since: None, killed: None }
     }

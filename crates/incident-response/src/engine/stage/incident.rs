@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use ir_core::journal::{Fact, Observed};
 use ir_core::{
-    Anomaly, AnomalyId, Change, Grouping, Incident, IncidentId, IncidentState, Person, Phase, Placement, Severity,
-    StepState,
+    Anomaly, AnomalyId, Change, Grouping, Incident, IncidentId, IncidentState, PartName, Person, Phase, Placement,
+    Severity, StepState,
 };
 
 use crate::engine::command::Command;
@@ -27,7 +27,10 @@ impl Machine {
             match self.incidents.values_mut().find_map(|run| holds(&mut run.incident, &anomaly.id)) {
                 Some((incident, known)) => {
                     *known = anomaly.clone();
-                    touched.push(incident);
+                    touched.push(incident.clone());
+                    if let Some(run) = self.incidents.get_mut(&incident) {
+                        run.forgotten.retain(|id| *id != anomaly.id);
+                    }
                 }
                 None if anomaly.phase == Phase::Ended => {
                     self.pending.remove(&anomaly.id);
@@ -61,6 +64,38 @@ impl Machine {
         let known = self.changes.clone();
         for run in self.incidents.values_mut() {
             run.incident.changes = near(&known);
+        }
+    }
+
+    /// Detectors that started anew will never report the end of what they reported before. What they do not report again
+    /// within the time it takes to learn counts as over.
+    pub(crate) fn await_forgotten(&mut self, forgetful: &[PartName]) {
+        let mut waiting = Vec::new();
+        for (id, run) in &mut self.incidents {
+            let unknown = run.incident.ongoing().filter(|a| forgetful.contains(&a.detector)).map(|a| a.id.clone());
+            run.forgotten = unknown.collect();
+            if !run.forgotten.is_empty() {
+                waiting.push(id.clone());
+            }
+        }
+        let forget_ms = self.settings().forget_ms;
+        for id in waiting {
+            self.start_timer(TimerKey::Forget(id), forget_ms);
+        }
+    }
+
+    pub(crate) fn on_forgotten(&mut self, id: &IncidentId) {
+        let Some(run) = self.incidents.get_mut(id) else { return };
+        let forgotten = std::mem::take(&mut run.forgotten);
+        let mut ended = Vec::new();
+        for anomaly in run.incident.anomalies.iter_mut().filter(|a| forgotten.contains(&a.id)) {
+            anomaly.phase = Phase::Ended;
+            ended.push(anomaly.id.to_string());
+        }
+        if !ended.is_empty() {
+            let because = format!("its detectors started anew and did not report again: {}", ended.join(", "));
+            self.degraded(format!("anomalies of {id}"), because);
+            self.watch_quiet(id);
         }
     }
 
@@ -137,6 +172,7 @@ impl Machine {
             plans: 0,
             run: None,
             tried: Vec::new(),
+            forgotten: Vec::new(),
         };
         self.incidents.insert(id.clone(), run);
         self.fact(Fact::IncidentOpened { incident: id.clone(), anomalies: ids, onset, because });
@@ -213,6 +249,7 @@ impl Machine {
         self.incidents.remove(id);
         self.timers.stop(&TimerKey::Settle(id.clone()));
         self.timers.stop(&TimerKey::Quiet(id.clone()));
+        self.timers.stop(&TimerKey::Forget(id.clone()));
         self.forget_commands(|command| match command {
             Command::Diagnose { incident, .. } | Command::Classify { incident } | Command::Plan { incident, .. } => {
                 incident == id

@@ -157,7 +157,7 @@ impl Machine {
         use crate::engine::timer::TimerKey as Key;
         self.timers.stop_where(|key| match key {
             Key::Approval(s) | Key::Deadline(s) | Key::Probe(s) | Key::Verify(s) | Key::VerifyEnd(s) => s == step,
-            Key::Settle(_) | Key::Quiet(_) => false,
+            Key::Settle(_) | Key::Quiet(_) | Key::Forget(_) => false,
         });
         self.forget_commands(|command| match command {
             Command::Preview { step: s, .. }

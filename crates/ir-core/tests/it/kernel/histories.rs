@@ -207,6 +207,7 @@ impl World {
             policy: Digest::ZERO,
             limits: limits(),
             parts: Vec::new(),
+            forgetful: Vec::new(),
         };
         assert!(self.write(GateFact::Claimed { holder: PartName::new("gate").unwrap(), epoch }));
         assert!(self.write(Event::Started(started)));
