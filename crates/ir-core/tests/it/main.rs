@@ -8,3 +8,4 @@ mod testkit_journal;
 mod testkit_signal;
 mod ui;
 mod verify;
+mod wire;
