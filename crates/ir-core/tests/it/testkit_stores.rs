@@ -87,7 +87,7 @@ impl LessonStore for Toy {
         }
         lessons.push(lesson.clone());
         if self.flaw != 3 {
-            lessons.sort_by(|a, b| b.at.cmp(&a.at));
+            lessons.sort_by_key(|lesson| std::cmp::Reverse(lesson.at));
         }
         Ok(())
     }
