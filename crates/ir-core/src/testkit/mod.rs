@@ -31,13 +31,25 @@ use async_trait::async_trait;
 use crate::error::{ErrorKind, Result};
 use crate::time::{Clock, ManualClock, Moment};
 
+pub mod approver;
+pub mod audit_sink;
 pub mod clock;
+pub mod detector;
+pub mod diagnoser;
 pub mod executor;
 pub mod gate;
+mod golden;
+pub mod incident;
 pub mod journal;
+pub mod lesson;
+pub mod planner;
+pub mod samples;
 pub mod signal;
+pub mod strategies;
+pub mod verifier;
 
 pub use gate::{GateRig, Granted};
+pub use golden::{UPDATE, golden};
 
 /// A sentence of a contract that does not hold.
 #[derive(Debug, Clone, PartialEq, Eq)]

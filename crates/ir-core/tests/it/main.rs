@@ -6,5 +6,8 @@ mod kernel;
 mod testkit_executor;
 mod testkit_journal;
 mod testkit_signal;
+mod testkit_stages;
+mod testkit_stores;
 mod ui;
 mod verify;
+mod wire;

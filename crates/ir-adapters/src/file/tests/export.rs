@@ -2,6 +2,7 @@
 
 use super::*;
 use ir_core::AuditSink;
+use ir_core::testkit::audit_sink;
 
 #[tokio::test]
 async fn an_export_takes_records_again_goes_on_after_opening_and_refuses_gaps() {
@@ -31,4 +32,20 @@ async fn an_export_takes_records_again_goes_on_after_opening_and_refuses_gaps() 
     std::fs::write(&segment, content).unwrap();
     assert_eq!(verify_export(to.path()).unwrap().fault.unwrap().seq, 1);
     assert_eq!(FileExport::open(to.path()).unwrap_err().kind(), ErrorKind::InvalidInput);
+}
+
+#[tokio::test]
+async fn an_export_keeps_every_law_as_itself_in_a_box_and_in_an_arc() {
+    let wraps: [fn(FileExport) -> Arc<dyn AuditSink>; 3] =
+        [|export| Arc::new(export), |export| Arc::new(Box::new(export)), |export| Arc::new(Arc::new(export))];
+    for wrap in wraps {
+        let dirs = folder();
+        let count = std::sync::atomic::AtomicU32::new(0);
+        let fresh = || {
+            let n = count.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+            let dir = dirs.path().join(n.to_string());
+            Ok(Box::new(move || FileExport::open(&dir).map(wrap)) as audit_sink::Open)
+        };
+        audit_sink::check_all(&ctx(), &fresh).await.unwrap();
+    }
 }
