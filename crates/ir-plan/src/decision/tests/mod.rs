@@ -1,5 +1,6 @@
 //! Tests of the policy.
 
+mod documents;
 mod explain;
 
 use ir_core::{
