@@ -1,7 +1,9 @@
 //! Tests of the policy.
 
+mod decide;
 mod documents;
 mod explain;
+mod properties;
 
 use ir_core::{
     ActionSpec, Call, Classification, Decision, Digest, Entity, PlanId, Probability, Provenance, StepId, StepRef,
