@@ -24,7 +24,7 @@ pub struct ClassRule {
     /// The cause itself must show at least one of these; empty: anything.
     #[serde(default)]
     pub symptoms: Vec<Symptom>,
-    /// Whether that symptom must be the cause's telemetry being gone.
+    /// Whether that symptom must (`true`) or must not (`false`) be the cause's telemetry being gone.
     #[serde(default)]
     pub gone: Option<bool>,
     /// How often this rule is right when it fits, 0 to 1.
@@ -177,10 +177,11 @@ fn own_symptoms<'a>(
 
 fn fits(rule: &ClassRule, incident: &Incident, cause: &Cause) -> bool {
     let change_fits = rule.change.is_none_or(|wanted| wanted == cause.change.is_some());
-    let symptom_fits = rule.symptoms.is_empty()
+    let nothing_asked = rule.symptoms.is_empty() && rule.gone.is_none();
+    let symptom_fits = nothing_asked
         || own_symptoms(incident, &cause.entity).any(|(symptom, direction)| {
             let gone_fits = rule.gone.is_none_or(|wanted| wanted == (direction == AnomalyDirection::Gone));
-            rule.symptoms.contains(&symptom) && gone_fits
+            (rule.symptoms.is_empty() || rule.symptoms.contains(&symptom)) && gone_fits
         });
     change_fits && symptom_fits
 }
@@ -198,3 +199,6 @@ fn severity(incident: &Incident) -> Severity {
         _ => Severity::Critical,
     }
 }
+
+#[cfg(test)]
+mod tests;
