@@ -100,7 +100,7 @@ fn a_plan_is_the_playbook_filled_in_and_passes_the_check() {
     assert_eq!(drain.call, samples::call("drain", "lb"));
     assert_eq!(clear.call.to_string(), "clear web keep=3");
     assert_eq!((clear.timeout_ms, clear.risk), (5, ir_core::RiskClass::High));
-    assert_eq!(clear.after, [drain.id.clone()]);
+    assert_eq!(clear.after, std::slice::from_ref(&drain.id));
     for draft in plan(&input) {
         Plan::check(draft, &input.catalogue, &input.topology).unwrap();
     }
