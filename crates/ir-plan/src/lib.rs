@@ -11,3 +11,6 @@ pub mod decision;
 pub mod lesson;
 pub mod outcome;
 pub mod plan;
+
+#[cfg(test)]
+mod samples;

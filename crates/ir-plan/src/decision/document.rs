@@ -1,5 +1,7 @@
 //! The policy as people write it.
 
+use std::collections::BTreeMap;
+
 use ir_core::config::Problem;
 use ir_core::kernel::Limits;
 use ir_core::{AutonomyTier, Quorum, Timestamp};
@@ -7,6 +9,12 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::rule::{Condition, Effect};
+
+/// A year. Times are recorded in milliseconds as whole numbers below 2^53, and nobody waits longer for an answer.
+const MAX_SECS: u64 = 365 * 86_400;
+
+/// A day: the kernel's ledger forgets older changes, so a longer window would promise more than it holds.
+const MAX_WINDOW_MS: u64 = 86_400_000;
 
 /// A time in which nothing is done without a person.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -77,23 +85,30 @@ impl PolicyDocument {
     /// All that is wrong with it.
     pub(super) fn problems(&self) -> Vec<Problem> {
         let mut problems = Vec::new();
-        if self.approval_expires_secs == 0 {
-            problems.push(Problem::at("approval_expires_secs", "must be more than 0"));
+        for (field, secs) in
+            [("approval_expires_secs", self.approval_expires_secs), ("veto_window_secs", self.veto_window_secs)]
+        {
+            if secs == 0 || secs > MAX_SECS {
+                problems.push(Problem::at(field, format!("must be 1 to {MAX_SECS} (a year)")));
+            }
         }
-        if self.veto_window_secs == 0 {
-            problems.push(Problem::at("veto_window_secs", "must be more than 0"));
+        if self.limits.environment_window_ms > MAX_WINDOW_MS {
+            let message = format!("must be at most {MAX_WINDOW_MS} (a day): older changes are not counted");
+            problems.push(Problem::at("limits.environment_window_ms", message));
         }
         for (n, freeze) in self.freeze.iter().enumerate() {
             if freeze.until <= freeze.from {
                 problems.push(Problem::at(format!("freeze[{n}].until"), "must be after `from`"));
             }
         }
+        let mut names = BTreeMap::new();
         for (n, rule) in self.rule.iter().enumerate() {
             let field = format!("rule[{n}]");
             if rule.name.trim().is_empty() {
                 problems.push(Problem::at(format!("{field}.name"), "must not be empty"));
             }
-            if let Some(first) = self.rule[..n].iter().position(|other| other.name == rule.name) {
+            let first = *names.entry(rule.name.as_str()).or_insert(n);
+            if first != n {
                 let message = format!("`{}` is the name of rule[{first}] already", rule.name);
                 problems.push(Problem::at(format!("{field}.name"), message));
             }

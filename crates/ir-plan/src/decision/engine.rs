@@ -152,6 +152,24 @@ impl Policy {
     /// Decides about one step. Never fails.
     #[must_use]
     pub fn decide(&self, input: &DecisionInput<'_>) -> Decision {
+        let (votes, tier) = self.votes(input);
+        let verdict = Decision::combine(&votes);
+        let at_confidence = |confidence| Decision::combine(&self.votes(&DecisionInput { confidence, ..*input }).0);
+        Decision {
+            step: input.step.clone(),
+            plan_digest: input.plan_digest,
+            veto_ms: (tier == AutonomyTier::Veto).then(|| self.document.veto_window_secs.saturating_mul(1000)),
+            approval_expires_ms: self.document.approval_expires_secs.saturating_mul(1000),
+            nearest: explain::nearest(&self.document.rule, input, &verdict, at_confidence),
+            verdict,
+            tier,
+            votes,
+            policy: self.digest,
+        }
+    }
+
+    /// Every voice, and the tier that is left.
+    fn votes(&self, input: &DecisionInput<'_>) -> (Vec<Vote>, AutonomyTier) {
         let mut votes = Vec::new();
         let mut tier = self.document.tier.min(input.provenance.cap());
         let mut quorum = Quorum::of(ANYONE, 1);
@@ -184,18 +202,7 @@ impl Policy {
             });
         }
         votes.extend(self.standing_votes(input, tier, &quorum));
-        let verdict = Decision::combine(&votes);
-        Decision {
-            step: input.step.clone(),
-            plan_digest: input.plan_digest,
-            veto_ms: (tier == AutonomyTier::Veto).then(|| self.document.veto_window_secs.saturating_mul(1000)),
-            approval_expires_ms: self.document.approval_expires_secs.saturating_mul(1000),
-            nearest: explain::nearest(&self.document.rule, input, &verdict),
-            verdict,
-            tier,
-            votes,
-            policy: self.digest,
-        }
+        (votes, tier)
     }
 
     /// What speaks beside the rules: the tier, freeze windows, protected targets, what cannot be taken back.

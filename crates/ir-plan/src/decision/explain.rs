@@ -24,54 +24,79 @@ pub(super) fn tier(ceiling: AutonomyTier, tier: AutonomyTier, provenance: &Prove
     format!("tier {} {what}: {why}", tier.short())
 }
 
-/// The rule whose say would change with the least change of confidence, in words.
-pub(super) fn nearest(rules: &[RuleDocument], input: &DecisionInput<'_>, verdict: &Verdict) -> Option<String> {
-    let distance = |bound: Probability| {
-        let up = bound.saturating_sub(input.confidence);
-        let down = input.confidence.saturating_sub(bound);
-        up.max(down)
-    };
-    let mut best: Option<(Probability, String)> = None;
-    let mut consider = |by: Probability, text: String| {
-        if best.as_ref().is_none_or(|(least, _)| by < *least) {
-            best = Some((by, text));
-        }
-    };
-    for rule in rules {
-        let says = match rule.effect {
+/// The least change of confidence that would have changed the verdict, and the rule that it turns on, in words; `None` where
+/// no change of confidence does. `at_confidence` decides the same step again at another confidence.
+pub(super) fn nearest(
+    rules: &[RuleDocument],
+    input: &DecisionInput<'_>,
+    verdict: &Verdict,
+    at_confidence: impl Fn(Probability) -> Verdict,
+) -> Option<String> {
+    let mut ways: Vec<Way<'_>> = rules.iter().flat_map(|rule| ways(rule, input)).collect();
+    // A stable sort: equally near ones keep the order of the rules.
+    ways.sort_by_key(|way| way.by);
+    ways.into_iter().find_map(|way| {
+        let then = at_confidence(way.to);
+        (then != *verdict).then(|| format!("{}: then {then} (now: {verdict})", way.text(input)))
+    })
+}
+
+/// A confidence at which one rule would begin or cease to speak.
+struct Way<'a> {
+    rule: &'a RuleDocument,
+    to: Probability,
+    by: Probability,
+    speaks: bool,
+}
+
+/// The ways over the bounds of one rule, as far as they change what it says.
+fn ways<'a>(rule: &'a RuleDocument, input: &DecisionInput<'_>) -> Vec<Way<'a>> {
+    let bounds = [rule.when.min_confidence, rule.when.below_confidence];
+    bounds
+        .into_iter()
+        .flatten()
+        .filter_map(|bound| {
+            let to = across(input.confidence, limit(bound))?;
+            let by = to.saturating_sub(input.confidence).max(input.confidence.saturating_sub(to));
+            let (now, then) = (rule.when.fit(input), rule.when.fit(&DecisionInput { confidence: to, ..*input }));
+            (now != then).then_some(Way { rule, to, by, speaks: then == Fit::Yes })
+        })
+        .collect()
+}
+
+/// The nearest confidence on the other side of `bound`, where sides are "below" and "at least".
+fn across(confidence: Probability, bound: Probability) -> Option<Probability> {
+    if confidence < bound {
+        return Some(bound);
+    }
+    // Nothing lies below a bound of 0.
+    Probability::from_millionths(bound.millionths().checked_sub(1)?).ok()
+}
+
+impl Way<'_> {
+    fn text(&self, input: &DecisionInput<'_>) -> String {
+        let amount = if self.to > input.confidence {
+            format!("{} more", exact(self.by))
+        } else {
+            // Just below the bound: people read the distance to the bound itself.
+            match self.by.millionths() {
+                0 | 1 => "the least bit less".to_owned(),
+                millionths => Probability::from_millionths(millionths - 1)
+                    .map_or_else(|_| exact(self.by), |by| format!("a little over {} less", exact(by))),
+            }
+        };
+        let says = match self.rule.effect {
             Effect::Permit => "permitted it",
             Effect::RequireApproval => "wanted it approved",
             Effect::Deny => "denied it",
         };
-        let fit = rule.when.fit(input);
-        if let Some(min) = rule.when.min_confidence.map(limit) {
-            let by = distance(min);
-            match fit {
-                Fit::NotConfident if input.confidence < min => {
-                    consider(by, format!("with {by} more confidence rule `{}` would have {says}", rule.name));
-                }
-                Fit::Yes => {
-                    let less =
-                        format!("with a little over {by} less confidence rule `{}` would not have {says}", rule.name);
-                    consider(by, less);
-                }
-                _ => {}
-            }
-        }
-        if let Some(below) = rule.when.below_confidence.map(limit) {
-            let by = distance(below);
-            match fit {
-                Fit::NotConfident if input.confidence >= below => {
-                    let less =
-                        format!("with a little over {by} less confidence rule `{}` would have {says}", rule.name);
-                    consider(by, less);
-                }
-                Fit::Yes => {
-                    consider(by, format!("with {by} more confidence rule `{}` would not have {says}", rule.name));
-                }
-                _ => {}
-            }
-        }
+        let not = if self.speaks { "" } else { "not " };
+        format!("with {amount} confidence rule `{}` would {not}have {says}", self.rule.name)
     }
-    best.map(|(_, text)| format!("{text} (now: {verdict})"))
+}
+
+/// As many digits as it has: an amount that is rounded to nothing helps nobody.
+fn exact(amount: Probability) -> String {
+    let text = format!("{amount:.6}");
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }

@@ -5,8 +5,9 @@ use ir_core::{Check, Comparison, Ctx, Holds, Limit, Measured, PartName, Phase, R
 
 /// Looks whether the incident's anomalies have ended and the limits of the plan hold.
 ///
-/// Only what was measured after the effect counts. A series without a sample since then is a missing signal: the answer is
-/// `Unknown` then, never `Yes`.
+/// Only what was measured after the effect counts. A target of which no series, or a limit of whose metric no series has a
+/// sample since then is a missing signal: the answer is `Unknown` then, never `Yes`. Of several series of one metric those that
+/// fell silent are passed over, since what is started again often goes on under other labels.
 #[derive(Debug, Clone)]
 pub struct SignalVerifier {
     name: PartName,
@@ -91,7 +92,7 @@ fn anomalies(check: &Check) -> Reading {
     }
 }
 
-/// The worst value of all series of that metric since the effect.
+/// The worst of the latest values of all series of that metric that were measured since the effect.
 fn measured(check: &Check, limit: &Limit) -> Reading {
     let entity = limit.entity.as_ref().unwrap_or(&check.call.target);
     let since = check
@@ -120,3 +121,6 @@ fn measured(check: &Check, limit: &Limit) -> Reading {
         holds,
     }
 }
+
+#[cfg(test)]
+mod tests;

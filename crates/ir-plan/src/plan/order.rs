@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use ir_core::StepId;
 use petgraph::graph::DiGraph;
 
-/// The steps in an order in which each comes after those it waits for; among equals, in the order given.
+/// The steps in an order in which each comes after those it waits for; the same steps in the same order give the same.
 ///
 /// # Errors
 ///

@@ -68,7 +68,7 @@ fn nth_id(first: &PlanId, n: usize) -> PlanId {
     PlanId::new(format!("{first}.{n}")).unwrap_or_else(|_| first.clone())
 }
 
-/// `None` when the catalogue lacks an action of the playbook.
+/// `None` when the catalogue lacks an action of the playbook, or the topology a target.
 fn draft(playbook: &Playbook, cause: &Entity, confidence: Probability, input: &PlanInput) -> Option<PlanDraft> {
     let steps = playbook.step.iter().map(|step| fill(step, cause, input)).collect::<Option<Vec<_>>>()?;
     let class = &input.classification.class;
@@ -88,6 +88,7 @@ fn draft(playbook: &Playbook, cause: &Entity, confidence: Probability, input: &P
 fn fill(step: &PlaybookStep, cause: &Entity, input: &PlanInput) -> Option<Step> {
     let spec = input.catalogue.action(&step.action)?;
     let target = step.target.as_ref().map_or(&cause.id, |named| &named.entity).clone();
+    input.topology.entity(&target)?;
     Some(Step {
         id: step.id.clone(),
         call: Call { action: step.action.clone(), target, params: step.params.clone() },
@@ -100,3 +101,6 @@ fn fill(step: &PlaybookStep, cause: &Entity, input: &PlanInput) -> Option<Step> 
         timeout_ms: step.timeout_ms,
     })
 }
+
+#[cfg(test)]
+mod tests;

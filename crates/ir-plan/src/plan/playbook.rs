@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use ir_core::config::{ConfigError, Problem};
+use ir_core::plan::MAX_STEPS;
 use ir_core::{
     ActionName, Catalogue, ClassName, EntityId, ResponsePhase, Severity, StepId, Topology, Verification, document,
 };
@@ -11,6 +12,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::order;
+
+/// A year. Times are recorded in milliseconds as whole numbers below 2^53, and nothing here takes longer.
+const MAX_MS: u64 = 365 * 86_400_000;
 
 /// When a playbook applies. All that is said must hold.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -107,7 +111,8 @@ impl Playbooks {
     ///
     /// # Errors
     ///
-    /// All problems: names used twice, no steps, steps that wait for nothing or for each other, times that cannot be.
+    /// All problems: names used twice, no steps or too many, steps that wait for nothing, for each other or for a later
+    /// phase, times and limits that cannot be.
     pub fn new(document: PlaybooksDocument) -> Result<Self, ConfigError> {
         let mut problems = Vec::new();
         let mut names: BTreeMap<&str, usize> = BTreeMap::new();
@@ -116,7 +121,8 @@ impl Playbooks {
             if playbook.name.trim().is_empty() {
                 problems.push(Problem::at(format!("{field}.name"), "must not be empty"));
             }
-            if let Some(first) = names.insert(&playbook.name, n) {
+            let first = *names.entry(&playbook.name).or_insert(n);
+            if first != n {
                 let message = format!("`{}` is the name of playbook[{first}] already", playbook.name);
                 problems.push(Problem::at(format!("{field}.name"), message));
             }
@@ -178,6 +184,14 @@ impl Playbooks {
                     problems.push(Problem::at(format!("{field}.target.entity"), message));
                 }
             }
+            for (n, step) in playbook.step.iter().enumerate() {
+                for (m, limit) in step.verification.limits.iter().enumerate() {
+                    if let Some(entity) = limit.entity.as_ref().filter(|id| topology.entity(id).is_none()) {
+                        let field = format!("playbook `{}`.step[{n}].verification.limits[{m}].entity", playbook.name);
+                        problems.push(Problem::at(field, format!("no entity is named `{entity}`")));
+                    }
+                }
+            }
             for entity in playbook.when.entities.iter().filter(|id| topology.entity(id).is_none()) {
                 let field = format!("playbook `{}`.when.entities", playbook.name);
                 problems.push(Problem::at(field, format!("no entity is named `{entity}`")));
@@ -189,23 +203,55 @@ impl Playbooks {
 
 fn check_steps(steps: &[PlaybookStep]) -> Vec<Problem> {
     let mut problems = Vec::new();
+    if steps.len() > MAX_STEPS {
+        problems.push(Problem::at("step", format!("has {} steps, a plan has at most {MAX_STEPS}", steps.len())));
+    }
+    let mut phases = BTreeMap::new();
+    for (n, step) in steps.iter().enumerate() {
+        if phases.insert(&step.id, step.phase).is_some() {
+            problems.push(Problem::at(format!("step[{n}].id"), format!("`{}` is named twice", step.id)));
+        }
+    }
     for (n, step) in steps.iter().enumerate() {
         let field = format!("step[{n}]");
-        if steps[..n].iter().any(|other| other.id == step.id) {
-            problems.push(Problem::at(format!("{field}.id"), format!("`{}` is named twice", step.id)));
+        for before in &step.after {
+            let message = match phases.get(before) {
+                None => format!("no step is named `{before}`"),
+                Some(phase) if *phase > step.phase => format!("`{before}` belongs to a later phase"),
+                Some(_) => continue,
+            };
+            problems.push(Problem::at(format!("{field}.after"), message));
         }
-        for before in step.after.iter().filter(|id| !steps.iter().any(|s| s.id == **id)) {
-            problems.push(Problem::at(format!("{field}.after"), format!("no step is named `{before}`")));
+        if step.timeout_ms == 0 || step.timeout_ms > MAX_MS {
+            problems.push(Problem::at(format!("{field}.timeout_ms"), format!("must be 1 to {MAX_MS} (a year)")));
         }
-        if step.timeout_ms == 0 {
-            problems.push(Problem::at(format!("{field}.timeout_ms"), "must be more than 0"));
-        }
-        if step.verification.within_ms < step.verification.hold_ms {
-            problems.push(Problem::at(format!("{field}.verification.within_ms"), "must be at least `hold_ms`"));
-        }
+        problems.extend(check_verification(&step.verification).into_iter().map(|p| p.within(&field)));
     }
     if let Err(cycle) = order::topological(steps.iter().map(|s| (&s.id, s.after.as_slice()))) {
         problems.push(Problem::at("step", format!("`{cycle}` waits for itself")));
     }
     problems
 }
+
+fn check_verification(verification: &Verification) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    let mut wrong = |field: &str, message: String| problems.push(Problem::at(format!("verification.{field}"), message));
+    if verification.within_ms < verification.hold_ms {
+        wrong("within_ms", "must be at least `hold_ms`".to_owned());
+    }
+    if verification.within_ms > MAX_MS {
+        wrong("within_ms", format!("must be at most {MAX_MS} (a year)"));
+    }
+    for (n, limit) in verification.limits.iter().enumerate() {
+        if limit.metric.trim().is_empty() {
+            wrong(&format!("limits[{n}].metric"), "must not be empty".to_owned());
+        }
+        if !limit.value.0.is_finite() {
+            wrong(&format!("limits[{n}].value"), format!("`{}` is not a finite number", limit.value));
+        }
+    }
+    problems
+}
+
+#[cfg(test)]
+mod tests;
