@@ -14,13 +14,15 @@ use proptest::prelude::*;
 
 use super::*;
 
-const N_PLANS: usize = 2;
+const N_PLANS: usize = 3;
 const N_STEPS: usize = 2;
 const APPROVAL_MS: u64 = 5_000;
+const PER_DAY: u32 = 1;
+const PER_MINUTE: u32 = 1;
 const DAY_NS: u64 = 86_400_000_000_000;
 
 fn limits() -> Limits {
-    Limits { per_environment: 4, environment_window_ms: 60_000, per_target_day: 2, ..Limits::default() }
+    Limits { per_environment: PER_MINUTE, environment_window_ms: 60_000, per_target_day: PER_DAY, ..Limits::default() }
 }
 
 fn step_ref(n: usize) -> StepRef {
@@ -163,7 +165,7 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
         4 => Just(Op::Resume),
         2 => prop_oneof![0..2_000_u64, 4_000..6_000_u64, 50_000..70_000_u64, Just(86_400_000)].prop_map(Op::Pass),
         1 => any::<i64>().prop_map(Op::SetWall),
-        1 => (0..2_000_000_000_u64).prop_map(Op::Reboot),
+        1 => prop_oneof![0..2_000_000_000_u64, 0..3 * DAY_NS].prop_map(Op::Reboot),
     ];
     prop::collection::vec(op, 1..80)
 }
@@ -422,9 +424,9 @@ impl World {
             let since = |window: u64| now.saturating_sub(window);
             let of_target =
                 self.model.sends.iter().filter(|(of, (_, at))| *of == target(n) && *at >= since(DAY_NS)).count();
-            assert!(of_target < 2, "a third change of a target within a day");
+            assert!(of_target < PER_DAY as usize, "one change of a target too many within a day");
             let recent = self.model.sends.iter().filter(|(_, (_, at))| *at >= since(60_000_000_000)).count();
-            assert!(recent < 4, "a fifth change of the environment within a minute");
+            assert!(recent < PER_MINUTE as usize, "one change of the environment too many within a minute");
             let other = self.state.lock_of(&still_call(target(n)).target).filter(|plan| **plan != step.plan);
             assert_eq!(other, None, "the target is locked");
         } else if recovery(n) != RecoveryClass::Keyed {
