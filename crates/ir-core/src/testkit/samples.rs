@@ -410,14 +410,16 @@ fn events() -> Vec<Event> {
         anomalies: vec![anomaly("ledger", 10)],
         changes: vec![change()],
         failures: vec![failure()],
+        snapshots: vec![(name("error_rate"), Digest::of(b"state"))],
     };
     let started = Started {
         version: "0.1.0".to_owned(),
         epoch: 1,
-        config: Digest::of(b"config"),
+        config: serde_json::json!({ "settings": { "poll_every_ms": 500 } }),
         policy: Digest::of(b"policy"),
         limits: Limits::default(),
         parts: vec![PartRecord { role: "source".to_owned(), name: name("scrape") }],
+        forgetful: vec![name("latency")],
     };
     let execution = |result: AttemptResult| {
         Event::Executed(Execution { step: step(), direction: Direction::Do, attempt: 1, by: name("shop"), result })
@@ -443,6 +445,7 @@ fn events() -> Vec<Event> {
         answer(Answer::Refuse),
         answer(Answer::Modify { changes: vec![change] }),
         Event::Overridden { incident: IncidentId::numbered(7), by: person(), reason: "mine".to_owned(), undo: true },
+        Event::SettledByPerson { step: step(), by: person(), applied: false, reason: "looked at it".to_owned() },
         Event::TimerFired { timer: "hold".to_owned() },
         Event::Stopping,
     ];

@@ -70,6 +70,7 @@ fn kind(body: &Body) -> (&'static str, usize) {
             Event::Overridden { .. } => ("event", 5),
             Event::TimerFired { .. } => ("event", 6),
             Event::Stopping => ("event", 7),
+            Event::SettledByPerson { .. } => ("event", 8),
         },
         Body::Fact(fact) => match fact {
             Fact::IncidentOpened { .. } => ("fact", 0),
@@ -105,7 +106,7 @@ fn kind(body: &Body) -> (&'static str, usize) {
 #[test]
 fn there_is_a_sample_of_every_kind_of_record() {
     let kinds: BTreeSet<_> = samples::records().iter().map(|record| kind(&record.body)).collect();
-    assert_eq!(kinds.len(), 8 + 10 + 17 + 6 + 1);
+    assert_eq!(kinds.len(), 9 + 10 + 17 + 6 + 1);
 }
 
 proptest! {
