@@ -4,6 +4,8 @@
 //! each list at the top (`[[rule]]`, `[[step]]` ...) are read one by one, so that a mistake in one does not hide those in
 //! the next, and the checks of the whole run over what could be read.
 
+use std::collections::HashMap;
+
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -22,27 +24,39 @@ where
     D: DeserializeOwned,
 {
     let source = Source::parse(text, origin)?;
-    let problems = match source.deserialize::<D>() {
+    let found = match source.deserialize::<D>() {
         Ok(document) => match check(document) {
-            Ok(checked) => return Ok(checked),
+            Ok(checked) if source.unreadable.is_empty() => return Ok(checked),
+            Ok(_) => Vec::new(),
             Err(error) => error.into_problems(),
         },
         Err(problems) => problems,
     };
+    // What could not be read at all stands for nothing, so that its absence must not be reported a second time.
+    let unreadable = source.unreadable.clone();
+    let second = |problem: &Problem| unreadable.iter().any(|first| first.field == problem.field);
+    let found = found.into_iter().filter(|problem| !second(problem));
+    let problems = unreadable.iter().cloned().chain(found).collect();
     Err(source.locate(problems))
 }
 
 /// A parsed document that remembers where its fields stand.
 struct Source<'a> {
-    text: &'a str,
     origin: &'a str,
     value: Value,
-    lines: Vec<(String, usize)>,
+    /// Where each line begins.
+    starts: Vec<usize>,
+    /// The line of each field.
+    lines: HashMap<String, usize>,
+    /// Values that no document can hold.
+    unreadable: Vec<Problem>,
 }
 
 impl<'a> Source<'a> {
-    fn parse(text: &'a str, origin: &'a str) -> Result<Self, ConfigError> {
-        let mut source = Self { text, origin, value: Value::Null, lines: Vec::new() };
+    fn parse(text: &str, origin: &'a str) -> Result<Self, ConfigError> {
+        let starts = std::iter::once(0).chain(text.match_indices('\n').map(|(at, _)| at + 1)).collect();
+        let (lines, unreadable) = (HashMap::new(), Vec::new());
+        let mut source = Self { origin, value: Value::Null, starts, lines, unreadable };
         if text.len() > MAX_DOCUMENT_BYTES {
             let message = format!("is {} bytes long, more than {MAX_DOCUMENT_BYTES}", text.len());
             return Err(source.whole(None, message));
@@ -53,7 +67,7 @@ impl<'a> Source<'a> {
             return Ok(source);
         }
         let table = toml::de::DeTable::parse(text).map_err(|error| {
-            let line = error.span().map(|span| line_of(text, span.start));
+            let line = error.span().map(|span| source.line_of(span.start));
             source.whole(line, format!("is not TOML: {}", error.message()))
         })?;
         source.value = source.table(table.get_ref(), "")?;
@@ -69,7 +83,7 @@ impl<'a> Source<'a> {
         for (key, value) in table {
             let name: &str = key.get_ref();
             let field = if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") };
-            self.lines.push((field.clone(), line_of(self.text, key.span().start)));
+            self.lines.insert(field.clone(), self.line_of(key.span().start));
             let value = self.value(value, &field)?;
             map.insert(name.to_owned(), value);
         }
@@ -78,34 +92,42 @@ impl<'a> Source<'a> {
 
     fn value(&mut self, value: &toml::Spanned<toml::de::DeValue<'_>>, field: &str) -> Result<Value, ConfigError> {
         use toml::de::DeValue;
-        let line = line_of(self.text, value.span().start);
-        let number = |source: &Self, text: &str| {
-            let message = format!("`{field}`: `{text}` is not a number that can be used here");
-            source.whole(Some(line), message)
-        };
+        let line = self.line_of(value.span().start);
         Ok(match value.get_ref() {
             DeValue::String(text) => Value::String(text.to_string()),
             DeValue::Boolean(flag) => Value::Bool(*flag),
             DeValue::Datetime(at) => Value::String(at.to_string()),
             DeValue::Integer(whole) => match i64::from_str_radix(whole.as_str(), whole.radix()) {
                 Ok(whole) => Value::from(whole),
-                Err(_) => return Err(number(self, whole.as_str())),
+                Err(_) => self.cannot_hold(field, line, whole.as_str()),
             },
             DeValue::Float(float) => match float.as_str().parse::<f64>().ok().and_then(serde_json::Number::from_f64) {
                 Some(float) => Value::Number(float),
-                None => return Err(number(self, float.as_str())),
+                None => self.cannot_hold(field, line, float.as_str()),
             },
             DeValue::Array(items) => {
                 let mut list = Vec::with_capacity(items.len());
                 for (n, item) in items.iter().enumerate() {
                     let field = format!("{field}[{n}]");
-                    self.lines.push((field.clone(), line_of(self.text, item.span().start)));
+                    self.lines.insert(field.clone(), self.line_of(item.span().start));
                     list.push(self.value(item, &field)?);
                 }
                 Value::Array(list)
             }
             DeValue::Table(table) => self.table(table, field)?,
         })
+    }
+
+    /// Notes a number that no document can hold, and goes on without it.
+    fn cannot_hold(&mut self, field: &str, line: usize, text: &str) -> Value {
+        let message = format!("`{text}` is not a number that can be used here");
+        self.unreadable.push(Problem { line: Some(line), ..Problem::at(field, message) });
+        Value::Null
+    }
+
+    /// The line, from 1, that holds the byte at `offset`.
+    fn line_of(&self, offset: usize) -> usize {
+        self.starts.partition_point(|start| *start <= offset)
     }
 
     /// Reads the whole; where that fails, reads the parts one by one to find every mistake.
@@ -141,7 +163,7 @@ impl<'a> Source<'a> {
     fn line(&self, field: &str) -> Option<usize> {
         let mut field = field;
         loop {
-            if let Some((_, line)) = self.lines.iter().find(|(name, _)| name == field) {
+            if let Some(line) = self.lines.get(field) {
                 return Some(*line);
             }
             field = &field[..field.rfind(['.', '['])?];
@@ -208,10 +230,6 @@ fn keep(mut problem: Problem, actual: &str, probe: &str, problems: &mut Vec<Prob
     }
 }
 
-fn line_of(text: &str, offset: usize) -> usize {
-    text.as_bytes().iter().take(offset).filter(|byte| **byte == b'\n').count() + 1
-}
-
 #[cfg(test)]
 mod tests {
     use serde::Deserialize;
@@ -254,6 +272,22 @@ mod tests {
             [(Some(3), "page[0].number"), (Some(7), "page[1].line[0].words"), (Some(10), "page[1].line[1].wrods")],
             "{error}"
         );
+    }
+
+    #[test]
+    fn a_number_that_does_not_fit_hides_nothing_else() {
+        let text = "title = \"x\"\n[[page]]\nnumber = 99999999999999999999\n[[page]]\nnumber = \"two\"\n";
+        let error = read_book(text).unwrap_err();
+        let found: Vec<(Option<usize>, &str)> = error.problems().iter().map(|p| (p.line, p.field.as_str())).collect();
+        assert_eq!(found, [(Some(3), "page[0].number"), (Some(5), "page[1].number")], "{error}");
+    }
+
+    #[test]
+    fn a_long_document_with_many_mistakes_is_read_in_good_time() {
+        let text: String = std::iter::once("title = \"x\"\n".to_owned())
+            .chain((0..2_000).map(|n| format!("[[page]]\nnumber = -{}\n", n + 1)))
+            .collect();
+        assert_eq!(read_book(&text).unwrap_err().problems().len(), 2_000);
     }
 
     #[test]
