@@ -1,5 +1,5 @@
 //! Autonomous incident response as a library.
-#![cfg_attr(all(feature = "file", feature = "scrape"), doc = include_str!("../../../README.md"))]
+#![cfg_attr(all(feature = "file", feature = "scrape"), doc = include_str!("../README.md"))]
 
 mod defaults;
 mod engine;
