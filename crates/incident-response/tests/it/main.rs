@@ -1,7 +1,9 @@
 //! The engine seen from outside: public API only, a small world in memory, a clock that moves by itself.
 
 mod approval;
+mod building;
 mod crash;
+mod disk;
 mod healing;
 mod stopping;
 mod world;
