@@ -10,6 +10,8 @@ use ir_core::{Ctx, Cursor, Detector, Error, PartName, Polled, Result, SignalBatc
 use ir_detect::observations::ObservationStore;
 use tokio::sync::mpsc;
 
+use super::guard::{guarded, noted};
+
 /// What is kept of problems, so that a hostile source cannot fill the journal.
 const MAX_PROBLEMS: usize = 8;
 const MAX_PROBLEM_CHARS: usize = 200;
@@ -45,7 +47,7 @@ impl Observer {
                 let Some(snapshot) = store.get(ctx, &name).await? else { return Ok(()) };
                 // A state the journal does not know is no state of this engine.
                 if known.get(&name) == Some(&snapshot.digest()) {
-                    detector.restore(ctx, &snapshot).await
+                    guarded(ctx, detector.name(), detector.restore(ctx, &snapshot)).await
                 } else {
                     Ok(())
                 }
@@ -98,15 +100,15 @@ impl Observer {
                     self.cursors.insert(name, polled.next);
                     merge(&mut batch, polled.batch);
                 }
-                Err(error) => observed.failures.push(error.to_failure()),
+                Err(error) => observed.failures.push(noted(&error)),
             }
         }
         self.store.observe(&batch);
         let within = ctx.with_timeout(self.answer_within);
         for detector in &self.detectors {
-            match within.run(detector.name(), detector.detect(&within, &batch)).await {
+            match guarded(&within, detector.name(), detector.detect(&within, &batch)).await {
                 Ok(anomalies) => observed.anomalies.extend(anomalies),
-                Err(error) => observed.failures.push(error.to_failure()),
+                Err(error) => observed.failures.push(noted(&error)),
             }
         }
         observed.changes = batch.changes;
@@ -117,16 +119,17 @@ impl Observer {
         let ctx = ctx.with_timeout(self.answer_within);
         let cursor =
             PartName::new(source.name()).ok().and_then(|name| self.cursors.get(&name)).cloned().unwrap_or_default();
-        ctx.run(source.name(), source.poll(&ctx, &cursor)).await
+        guarded(&ctx, source.name(), source.poll(&ctx, &cursor)).await
     }
 
     async fn take_snapshots(&self, ctx: &Ctx) -> Option<Vec<(PartName, ir_core::Digest)>> {
         let store = self.snapshots.as_ref()?;
         let mut taken = Vec::new();
         for detector in &self.detectors {
+            let ctx = &ctx.with_timeout(self.answer_within);
             let kept = async {
-                let snapshot = detector.snapshot(ctx).await?;
-                store.put(ctx, &snapshot).await?;
+                let snapshot = guarded(ctx, detector.name(), detector.snapshot(ctx)).await?;
+                guarded(ctx, store.name(), store.put(ctx, &snapshot)).await?;
                 Ok::<_, Error>((snapshot.name.clone(), snapshot.digest()))
             };
             match kept.await {

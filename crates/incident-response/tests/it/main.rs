@@ -5,5 +5,7 @@ mod building;
 mod crash;
 mod disk;
 mod healing;
+mod hostile;
+mod sinks;
 mod stopping;
 mod world;

@@ -37,9 +37,13 @@ impl Machine {
                 }
             }
         }
-        while self.pending.len() > MAX_PENDING {
+        let excess = self.pending.len().saturating_sub(MAX_PENDING);
+        for _ in 0..excess {
             self.pending.pop_first();
-            self.degraded("correlation", format!("more than {MAX_PENDING} anomalies wait for an incident"));
+        }
+        if excess > 0 {
+            let because = format!("more than {MAX_PENDING} anomalies wait for an incident, {excess} were dropped");
+            self.degraded("correlation", because);
         }
         for incident in touched {
             self.watch_quiet(&incident);
