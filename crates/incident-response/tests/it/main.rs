@@ -6,6 +6,7 @@ mod crash;
 mod disk;
 mod healing;
 mod hostile;
+mod plans;
 mod sinks;
 mod stopping;
 mod world;
