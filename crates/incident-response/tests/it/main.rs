@@ -9,4 +9,5 @@ mod hostile;
 mod plans;
 mod sinks;
 mod stopping;
+mod undoing;
 mod world;
