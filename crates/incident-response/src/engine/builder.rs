@@ -17,6 +17,7 @@ use ir_plan::plan::{PlaybookPlanner, Playbooks};
 use tokio::sync::{broadcast, mpsc, watch};
 
 use super::config::{EngineConfig, EngineSettings};
+use super::guard::{GuardedSink, as_recorded};
 use super::handle::Handle;
 use super::observe::Observer;
 use super::perform::Parts;
@@ -214,7 +215,8 @@ impl Builder {
         match (name, policy, self.journal.clone(), parts) {
             (Some(name), Some(policy), Some(journal), Some(defaults)) if problems.is_empty() => {
                 let config = EngineConfig { topology, catalogue, policy, settings: self.settings.clone() };
-                let recorded = config.to_value()?;
+                let recorded = as_recorded("settings", &config.to_value()?)
+                    .map_err(|error| ConfigError::one(Problem::at("", error.message())))?;
                 Ok(Responder { name, journal, config, recorded, executors, defaults, builder: self })
             }
             _ => Err(ConfigError::of(problems)),
@@ -292,10 +294,15 @@ impl Responder {
         let clock = builder.clock.clone().unwrap_or_else(|| defaults.clock.clone());
         let (ctx, stop) = Ctx::stoppable(clock.clone());
         let settings = config.settings.clone();
+        let within = Duration::from_millis(settings.answer_within_ms);
+        let guarded = |sinks: &[Arc<dyn AuditSink>]| -> Vec<Arc<dyn AuditSink>> {
+            let guard = |sink: &Arc<dyn AuditSink>| Arc::new(GuardedSink { sink: sink.clone(), within }) as _;
+            sinks.iter().map(guard).collect()
+        };
         let gate_config = GateConfig {
             name,
             journal: journal.clone(),
-            required_sinks: builder.required_sinks.iter().cloned().map(RequiredSink).collect(),
+            required_sinks: guarded(&builder.required_sinks).into_iter().map(RequiredSink).collect(),
             clock,
             lease_ttl_ms: settings.lease_ms,
         };
@@ -359,7 +366,8 @@ impl Responder {
             machine,
             parts: Arc::new(parts),
             journal,
-            sinks: builder.sinks.clone(),
+            // A required sink is given each intention by the gate, and everything else like any other.
+            sinks: [guarded(&builder.sinks), guarded(&builder.required_sinks)].concat(),
             observer: Some(observer),
             ctx,
             stop,

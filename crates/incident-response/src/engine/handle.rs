@@ -54,7 +54,7 @@ impl Handle {
     ///
     /// # Errors
     ///
-    /// `Stopped` when the engine is gone.
+    /// `InvalidInput` when it cannot be recorded; `Stopped` when the engine is gone.
     pub async fn answer(&self, answer: ApprovalAnswer) -> Result<()> {
         self.request(Request::Answer(Box::new(answer))).await
     }

@@ -31,6 +31,8 @@ pub(crate) struct PlanRun {
     pub(crate) first_effect: Option<Moment>,
     /// No further step is begun; what was done is being taken back.
     pub(crate) failing: Option<String>,
+    /// What was done is to be taken back, and so is what was in flight when it failed.
+    pub(crate) taking_back: bool,
     /// A person stopped it, so no other plan follows.
     pub(crate) overridden: bool,
 }

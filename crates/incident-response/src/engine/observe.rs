@@ -12,6 +12,8 @@ use ir_core::{
 use ir_detect::observations::ObservationStore;
 use tokio::sync::mpsc;
 
+use super::guard::{guarded, noted};
+
 /// What is kept of problems, so that a hostile source cannot fill the journal.
 const MAX_PROBLEMS: usize = 8;
 const MAX_PROBLEM_CHARS: usize = 200;
@@ -38,7 +40,7 @@ impl Observer {
             let restored = async {
                 let (Some(store), Some(digest)) = (&self.snapshots, known.get(&name)) else { return Ok(false) };
                 let Some(snapshot) = store.get(ctx, &name, digest).await? else { return Ok(false) };
-                detector.restore(ctx, &snapshot).await?;
+                guarded(ctx, detector.name(), detector.restore(ctx, &snapshot)).await?;
                 Ok::<_, Error>(true)
             };
             match restored.await {
@@ -91,15 +93,15 @@ impl Observer {
                     self.cursors.insert(name, polled.next);
                     merge(&mut batch, polled.batch);
                 }
-                Err(error) => observed.failures.push(error.to_failure()),
+                Err(error) => observed.failures.push(noted(&error)),
             }
         }
         self.store.observe(&batch);
         let within = ctx.with_timeout(self.answer_within);
         for detector in &self.detectors {
-            match within.run(detector.name(), detector.detect(&within, &batch)).await {
+            match guarded(&within, detector.name(), detector.detect(&within, &batch)).await {
                 Ok(anomalies) => observed.anomalies.extend(anomalies),
-                Err(error) => observed.failures.push(error.to_failure()),
+                Err(error) => observed.failures.push(noted(&error)),
             }
         }
         observed.changes = batch.changes;
@@ -110,16 +112,17 @@ impl Observer {
         let ctx = ctx.with_timeout(self.answer_within);
         let cursor =
             PartName::new(source.name()).ok().and_then(|name| self.cursors.get(&name)).cloned().unwrap_or_default();
-        ctx.run(source.name(), source.poll(&ctx, &cursor)).await
+        guarded(&ctx, source.name(), source.poll(&ctx, &cursor)).await
     }
 
     async fn take_snapshots(&self, ctx: &Ctx) -> Vec<(PartName, Digest)> {
         let Some(store) = &self.snapshots else { return Vec::new() };
         let mut taken = Vec::new();
         for detector in &self.detectors {
+            let ctx = &ctx.with_timeout(self.answer_within);
             let kept = async {
-                let snapshot = detector.snapshot(ctx).await?;
-                store.put(ctx, &snapshot).await?;
+                let snapshot = guarded(ctx, detector.name(), detector.snapshot(ctx)).await?;
+                guarded(ctx, store.name(), store.put(ctx, &snapshot)).await?;
                 Ok::<_, Error>((snapshot.name.clone(), snapshot.digest()))
             };
             match kept.await {

@@ -14,6 +14,7 @@ use ir_core::{
 use ir_detect::observations::ObservationStore;
 
 use super::command::{Command, Ordered};
+use super::guard::{as_recorded, guarded, noted};
 use super::machine::Machine;
 
 /// How much history a diagnoser and a verifier may see.
@@ -116,9 +117,11 @@ impl Parts {
     pub(crate) async fn perform(&self, ctx: &Ctx, order: &Ordered, job: Job) -> Performed {
         let within = ctx.with_timeout(self.answer_within);
         let report = match self.answer(&within, job).await {
-            Ok(Answered::Report(report)) => report,
+            Ok(Answered::Report(report)) => {
+                as_recorded("engine", &report).unwrap_or_else(|error| Report::Failed(noted(&error)))
+            }
             Ok(Answered::Prepared(request, executor)) => return Performed::Prepared { request, executor },
-            Err(error) => Report::Failed(error.to_failure()),
+            Err(error) => Report::Failed(noted(&error)),
         };
         Performed::Event(Box::new(Event::Reported { command: order.id, report }))
     }
@@ -145,9 +148,9 @@ impl Parts {
                 Report::Previewed { preview, read }
             }
             Job::Ask(request) => {
-                for part in &self.approvers {
-                    ctx.run(part.name(), part.ask(ctx, &request)).await?;
-                }
+                // One that cannot be reached must not keep the request from the others.
+                let asked = self.approvers.iter().map(|part| guarded(ctx, part.name(), part.ask(ctx, &request)));
+                futures::future::join_all(asked).await.into_iter().collect::<Result<Vec<()>>>()?;
                 Report::Delivered
             }
             Job::Send { step, direction, call } => {
@@ -219,9 +222,9 @@ pub(crate) async fn execute(
             failure: failure(&name, ErrorKind::InvalidInput, "it says it is done and never redeemed its permit"),
         },
         Ok(Err(error)) if error.kind() == ErrorKind::Unknown && watch.was_redeemed() => {
-            AttemptResult::Unknown { failure: error.to_failure() }
+            AttemptResult::Unknown { failure: noted(&error) }
         }
-        Ok(Err(error)) => AttemptResult::NotApplied { failure: error.to_failure() },
+        Ok(Err(error)) => AttemptResult::NotApplied { failure: noted(&error) },
         Err(_) if watch.was_redeemed() => AttemptResult::Unknown {
             failure: failure(&name, ErrorKind::Unknown, "it panicked after its permit was redeemed"),
         },

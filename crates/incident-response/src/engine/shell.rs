@@ -7,13 +7,14 @@ use std::sync::Arc;
 use ir_core::journal::{Body, CommandId, Event, Fact, GateFact, Observed, Record, Report};
 use ir_core::kernel::{AuthorizeRequest, Authorized};
 use ir_core::{
-    ApprovalRequest, AttemptResult, AuditSink, Ctx, ErrorKind, Execution, Executor, Gate, Journal, PartName, Result,
-    StepRef, StepState, Stop,
+    ApprovalRequest, AttemptResult, AuditSink, Ctx, ErrorKind, Execution, Executor, Failure, Gate, Journal, PartName,
+    Result, StepRef, StepState, Stop,
 };
 use tokio::sync::{broadcast, mpsc, watch};
 use tokio::task::JoinSet;
 
 use super::command::{Command, Ordered};
+use super::guard::as_recorded;
 use super::handle::{Envelope, Request};
 use super::machine::{Machine, bodies};
 use super::observe::Observer;
@@ -57,6 +58,7 @@ pub(crate) struct Work {
     last_deadline_ns: u64,
     dropped: u64,
     rounds: u64,
+    failing: Vec<Failure>,
     n_records: u64,
 }
 
@@ -252,7 +254,13 @@ impl Shell {
 
     async fn request(&mut self, (request, done): Envelope) -> Result<()> {
         let answer = match request {
-            Request::Answer(answer) => self.take(Event::Answered(*answer)).await,
+            Request::Answer(answer) => match as_recorded("answer", &*answer) {
+                Ok(answer) => self.take(Event::Answered(answer)).await,
+                Err(error) => {
+                    let _ = done.send(Err(error));
+                    return Ok(());
+                }
+            },
             Request::Override { incident, by, reason, undo } => {
                 self.take(Event::Overridden { incident, by, reason, undo }).await
             }
@@ -274,10 +282,7 @@ impl Shell {
             },
         };
         self.publish();
-        let told = match &answer {
-            Ok(()) => Ok(()),
-            Err(error) => Err(ir_core::Error::new(error.kind(), error.component(), error.message())),
-        };
+        let told = answer.as_ref().copied().map_err(|e| ir_core::Error::new(e.kind(), e.component(), e.message()));
         let _ = done.send(told);
         answer
     }
@@ -285,6 +290,7 @@ impl Shell {
     /// A round in which something was found is recorded at once; others are gathered.
     async fn see(&mut self, round: Observed) -> Result<()> {
         self.work.rounds += 1;
+        self.work.failing.clone_from(&round.failures);
         let dropped: u64 = round.polls.iter().map(|poll| poll.dropped).sum();
         self.work.dropped += dropped;
         let quiet = round.anomalies.is_empty() && round.changes.is_empty() && round.failures.is_empty() && dropped == 0;
@@ -338,6 +344,7 @@ impl Shell {
             approvals: self.work.asked.values().cloned().collect(),
             dropped: self.work.dropped,
             rounds: self.work.rounds,
+            failing: self.work.failing.clone(),
         }));
     }
 }

@@ -1,6 +1,6 @@
 //! What is going on, as plain data for people and consoles.
 
-use ir_core::{ApprovalRequest, Direction, Incident, StepRef, StepState};
+use ir_core::{ApprovalRequest, Direction, Failure, Incident, StepRef, StepState};
 use serde::Serialize;
 
 /// A snapshot of the engine.
@@ -22,6 +22,8 @@ pub struct Status {
     pub dropped: u64,
     /// Rounds of looking at the sources so far.
     pub rounds: u64,
+    /// Sources and detectors that failed in the last round: what they would have told is not known.
+    pub failing: Vec<Failure>,
 }
 
 /// Where a step stands.

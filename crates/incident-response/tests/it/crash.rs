@@ -14,23 +14,6 @@ const CLASSES: [RecoveryClass; 4] = [
     RecoveryClass::Blind,
 ];
 
-/// Runs a first life that ends right after record `n`; says whether it got that far.
-async fn die_after(n: usize, world: &World, clock: &SimClock, journal: &MemoryJournal) -> bool {
-    let engine = responder(world, clock, journal, "act").build().unwrap().open().await.unwrap();
-    let mut news = engine.handle().records();
-    let running = tokio::spawn(engine.run_until(std::future::pending()));
-    for _ in 0..n {
-        let record = news.recv().await.unwrap();
-        if closed(std::slice::from_ref(&record)) || handed_over(std::slice::from_ref(&record)) {
-            running.abort();
-            return false;
-        }
-    }
-    running.abort();
-    let _ = running.await;
-    true
-}
-
 #[tokio::test(start_paused = true)]
 async fn a_crash_after_any_record_ends_where_a_run_without_could() {
     for class in CLASSES {
@@ -39,7 +22,7 @@ async fn a_crash_after_any_record_ends_where_a_run_without_could() {
                 let (world, clock, journal) = (World::new(class), SimClock::new(), MemoryJournal::new());
                 world.lock().replies = vec![reply];
                 world.fall_sick("middle");
-                if !die_after(n, &world, &clock, &journal).await {
+                if !die_after(responder(&world, &clock, &journal, "act"), n).await {
                     break;
                 }
                 clock.reboot("second");

@@ -110,7 +110,7 @@ async fn a_part_that_panics_is_noted_and_the_incident_is_healed_all_the_same() {
 }
 
 /// Chain, batches and replay hold.
-pub(crate) async fn assert_sound(journal: &MemoryJournal, clock: &SimClock) {
+pub(crate) async fn assert_sound(journal: &dyn Journal, clock: &SimClock) {
     let ctx = Ctx::new(std::sync::Arc::new(clock.clone()));
     assert_eq!(verify(&ctx, journal).await.unwrap().fault, None);
     let report = replay(&ctx, journal).await.unwrap();

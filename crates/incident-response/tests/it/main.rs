@@ -3,7 +3,13 @@
 #![expect(clippy::unwrap_used, reason = "a test may panic where it fails")]
 
 mod approval;
+mod building;
 mod crash;
+mod disk;
 mod healing;
+mod hostile;
+mod plans;
+mod sinks;
 mod stopping;
+mod undoing;
 mod world;

@@ -20,6 +20,13 @@ impl SimClock {
         Self(Arc::new(Mutex::new((tokio::time::Instant::now(), ManualClock::new().now()))))
     }
 
+    /// Somebody sets the wall clock; monotonic time goes on.
+    pub(crate) fn jump_wall(&self, secs: i64) {
+        let mut state = self.0.lock().unwrap();
+        let wall = state.1.wall.as_nanos() + secs * 1_000_000_000;
+        state.1.wall = Timestamp::from_nanos(wall);
+    }
+
     /// Another boot: monotonic time begins again.
     pub(crate) fn reboot(&self, boot: &str) {
         let wall = self.now().wall;
@@ -69,7 +76,7 @@ pub(crate) struct Effect {
     pub(crate) token: u64,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Inner {
     pub(crate) sick: BTreeSet<EntityId>,
     /// Actions that heal; others have an effect and help nothing.
@@ -104,6 +111,12 @@ impl World {
 
     pub(crate) fn fall_sick(&self, name: &str) {
         self.lock().sick.insert(entity(name));
+    }
+
+    /// Becomes as `other` is now; from then on each goes its own way.
+    pub(crate) fn take_over(&self, other: &Self) {
+        let copy = other.lock().clone();
+        *self.lock() = copy;
     }
 
     pub(crate) fn effects(&self) -> Vec<Effect> {
@@ -144,20 +157,25 @@ pub(crate) fn policy(tier: &str) -> Policy {
 }
 
 /// A responder of this world; the journal is shared by all that are made with it.
-pub(crate) fn responder(world: &World, clock: &SimClock, journal: &MemoryJournal, tier: &str) -> Builder {
+pub(crate) fn responder(world: &World, clock: &SimClock, journal: &(impl Journal + Clone), tier: &str) -> Builder {
+    bare(world, clock, journal, tier)
+        .source(Eyes(world.clone()))
+        .detector(Doctor::default())
+        .executor(Hands(world.clone()))
+}
+
+/// The same without what sees and what acts.
+pub(crate) fn bare(world: &World, clock: &SimClock, journal: &(impl Journal + Clone), tier: &str) -> Builder {
     let settings = EngineSettings { settle_ms: 300, rediagnose_ms: 300, quiet_ms: 1500, ..EngineSettings::default() };
     Responder::builder()
         .clock(clock.clone())
         .journal(journal.clone())
         .topology(topology())
-        .source(Eyes(world.clone()))
-        .detector(Doctor::default())
         .correlator(OneAtATime)
         .diagnoser(Blames)
         .playbooks(Playbooks::parse(PLAYBOOKS, "playbooks.toml").unwrap())
         .policy(policy(tier))
         .approver(Desk(world.clone()))
-        .executor(Hands(world.clone()))
         .settings(settings)
 }
 
@@ -175,19 +193,29 @@ pub(crate) async fn run_until(
         let _ = wait.await;
     }));
     let mut seen = Vec::new();
-    while let Ok(record) = news.recv().await {
-        let over = record.at.mono_ns > deadline;
-        seen.push(record);
-        if over || enough(&seen) {
-            break;
+    let watching = async {
+        loop {
+            match news.recv().await {
+                Ok(record) => {
+                    let over = record.at.mono_ns > deadline;
+                    seen.push(record);
+                    if over || enough(&seen) {
+                        return;
+                    }
+                }
+                Err(tokio::sync::broadcast::error::RecvError::Lagged(_)) => {}
+                Err(tokio::sync::broadcast::error::RecvError::Closed) => return,
+            }
         }
-    }
+    };
+    // Where nothing is recorded at all, simulated time still ends.
+    let _ = tokio::time::timeout(std::time::Duration::from_secs(400), watching).await;
     let _ = done.send(());
     running.await.unwrap().unwrap();
     seen
 }
 
-pub(crate) async fn all_records(journal: &MemoryJournal, clock: &SimClock) -> Vec<Record> {
+pub(crate) async fn all_records(journal: &dyn Journal, clock: &SimClock) -> Vec<Record> {
     let ctx = Ctx::new(Arc::new(clock.clone()));
     let page = journal.read(&ctx, &ReadFrom { seq: 1, max: usize::MAX }).await.unwrap();
     let mut records = Vec::new();
@@ -195,6 +223,86 @@ pub(crate) async fn all_records(journal: &MemoryJournal, clock: &SimClock) -> Ve
         records.push(Resolved(journal).decode(&ctx, stored).await.unwrap());
     }
     records
+}
+
+/// Runs a life that ends right after its record `n`; says whether it got that far before the incident ended.
+pub(crate) async fn die_after(builder: Builder, n: usize) -> bool {
+    let engine = builder.build().unwrap().open().await.unwrap();
+    let mut news = engine.handle().records();
+    let running = tokio::spawn(engine.run_until(std::future::pending()));
+    let mut got_there = true;
+    for _ in 0..n {
+        let record = news.recv().await.unwrap();
+        if closed(std::slice::from_ref(&record)) || handed_over(std::slice::from_ref(&record)) {
+            got_there = false;
+            break;
+        }
+    }
+    running.abort();
+    let _ = running.await;
+    got_there
+}
+
+/// Whether the incident found its end: healed, or in the hands of a person.
+pub(crate) fn ended(records: &[Record]) -> bool {
+    closed(records) || handed_over(records)
+}
+
+/// What holds however hostile the parts were: no effect without an earlier intention of its key and token, every step at its
+/// end, no key with two effects, chain and replay sound.
+pub(crate) async fn assert_safe(world: &World, clock: &SimClock, journal: &dyn Journal, what: &str) {
+    use incident_response::core::journal::GateFact;
+    let records = all_records(journal, clock).await;
+    let mut keys = BTreeSet::new();
+    for effect in world.effects() {
+        let intended = records.iter().any(|r| {
+            matches!(&r.body, Body::Gate(GateFact::Intent(intent))
+                if intent.key.to_string() == effect.key && intent.token == effect.token && intent.call == effect.call)
+        });
+        assert!(intended, "{what}: {effect:?} without an intention");
+        assert!(keys.insert(effect.key.clone()), "{what}: {effect:?} twice");
+    }
+    for (step, state) in steps(&records) {
+        assert!(state.is_terminal(), "{what}: {step} is {state}");
+    }
+    assert!(ended(&records), "{what}: the incident has no end");
+    let ctx = Ctx::new(Arc::new(clock.clone()));
+    let report = incident_response::core::journal::verify(&ctx, journal).await.unwrap();
+    assert_eq!(report.fault, None, "{what}");
+    let report = incident_response::replay(&ctx, journal).await.unwrap();
+    assert_eq!(report.difference, None, "{what}: {}", report.difference.as_ref().unwrap());
+}
+
+/// Whether something is said to have failed, in these words.
+pub(crate) fn degraded(records: &[Record], words: &str) -> bool {
+    records.iter().any(|r| match &r.body {
+        Body::Fact(Fact::Degraded { what, because }) => what.contains(words) || because.contains(words),
+        _ => false,
+    })
+}
+
+/// A folder that is gone with the value.
+#[derive(Debug)]
+pub(crate) struct Folder(std::path::PathBuf);
+
+impl Folder {
+    pub(crate) fn new() -> Self {
+        static N: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
+        let n = N.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+        let path = std::env::temp_dir().join(format!("incident-response-it-{}-{n}", std::process::id()));
+        std::fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+
+    pub(crate) fn path(&self) -> &std::path::Path {
+        &self.0
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
 }
 
 /// The last state of every step.
@@ -229,7 +337,7 @@ fn moved(records: &[Record], wanted: IncidentState) -> bool {
 
 /// Sees who is sick.
 #[derive(Debug)]
-struct Eyes(World);
+pub(crate) struct Eyes(pub(crate) World);
 
 #[async_trait]
 impl SignalSource for Eyes {
@@ -259,7 +367,7 @@ impl SignalSource for Eyes {
 
 /// Reports who fell sick and who is well again.
 #[derive(Debug, Default)]
-struct Doctor(Mutex<BTreeMap<EntityId, Timestamp>>);
+pub(crate) struct Doctor(Mutex<BTreeMap<EntityId, Timestamp>>);
 
 #[async_trait]
 impl Detector for Doctor {
@@ -388,7 +496,7 @@ impl Approver for Desk {
 
 /// Heals, in the class that the world is told.
 #[derive(Debug)]
-struct Hands(World);
+pub(crate) struct Hands(pub(crate) World);
 
 #[async_trait]
 impl Executor for Hands {

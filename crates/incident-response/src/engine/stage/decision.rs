@@ -2,8 +2,8 @@
 
 use ir_core::journal::{Approved, Fact};
 use ir_core::{
-    Answer, ApprovalAnswer, ApprovalId, ApprovalRequest, AutonomyTier, Decision, Failure, IncidentId, PlanId, Preview,
-    Quorum, StepChange, StepRef, StepState, Verdict,
+    Answer, ApprovalAnswer, ApprovalId, ApprovalRequest, AutonomyTier, Call, Decision, Failure, IncidentId, PlanId,
+    Preview, Quorum, Reversibility, StepChange, StepRef, StepState, Verdict,
 };
 use ir_plan::decision::DecisionInput;
 
@@ -18,12 +18,36 @@ impl Machine {
         if preview.undo.is_none() {
             preview.undo = self.planned_step(step).and_then(|planned| planned.undo.clone());
         }
+        preview.undo = match self.checked_undo(step, preview.undo) {
+            Ok(undo) => undo,
+            Err(because) => {
+                self.move_step(step, StepState::Cancelled, &because);
+                return self.fail_plan(step, because);
+            }
+        };
         if let Some(run) = self.run_of(step) {
             run.previews.insert(step.step.clone(), preview.clone());
         }
         self.fact(Fact::StepPreviewed { step: step.clone(), preview });
         if let Some(decision) = self.decide(step) {
             self.follow(step, &decision);
+        } else {
+            // After a restart with another topology or other executors.
+            let because = "its action or its target is not known any more";
+            self.move_step(step, StepState::Cancelled, because);
+            self.fail_plan(step, because);
+        }
+    }
+
+    /// No policy looks at an undo, so it may only be what the catalogue promised of its action, on the same target.
+    fn checked_undo(&self, step: &StepRef, undo: Option<Call>) -> Result<Option<Call>, String> {
+        let Some((undo, entry)) = undo.zip(self.kernel.step(step)) else { return Ok(None) };
+        let Reversibility::Undo { action } = &entry.terms.reversibility else { return Ok(None) };
+        let spec = self.config.as_ref().and_then(|config| config.catalogue.action(&undo.action));
+        let fits = undo.action == *action && undo.target == entry.call.target;
+        match spec.filter(|_| fits).map(|spec| spec.check_params(&undo.params)) {
+            Some(problems) if problems.is_empty() => Ok(Some(undo)),
+            _ => Err(format!("it would be taken back by `{undo}`, which is not `{action}` of the same target")),
         }
     }
 

@@ -1,9 +1,11 @@
 //! Executions: sent, answered, or settled by the class of the action.
 
+use std::collections::BTreeMap;
+
 use ir_core::journal::{Fact, Intent, Refusal};
 use ir_core::{
-    AttemptResult, Direction, Execution, Failure, IncidentId, Probed, Recovery, RecoveryClass, StepRef, StepState,
-    Tried,
+    AttemptResult, Direction, Execution, Failure, IncidentId, Probed, Recovery, RecoveryClass, StepId, StepRef,
+    StepState, Tried,
 };
 
 use crate::engine::command::Command;
@@ -123,7 +125,7 @@ impl Machine {
             Direction::Do => {
                 self.move_step(step, StepState::Applied, because);
                 self.note_tried(step, Recovery::Unknown);
-                self.begin_verifying(step);
+                self.after_applied(step);
             }
             Direction::Undo => {
                 self.move_step(step, StepState::RolledBack, because);
@@ -141,6 +143,16 @@ impl Machine {
             }
             Direction::Undo => self.again_or(step, Direction::Undo, because, StepState::RollbackFailed),
         }
+    }
+
+    /// Measures whether it helped; takes it back when its plan failed while it was in flight.
+    fn after_applied(&mut self, step: &StepRef) {
+        if !self.run_of(step).is_some_and(|run| run.taking_back) {
+            return self.begin_verifying(step);
+        }
+        let Some(id) = self.incident_of(step) else { return };
+        self.undo_all(&id, "its plan failed while it was in flight");
+        self.advance(&id);
     }
 
     fn begin_verifying(&mut self, step: &StepRef) {
@@ -227,10 +239,8 @@ impl Machine {
         };
         if sent < self.kernel.limits().attempts {
             return match direction {
-                Direction::Do => {
-                    self.decide(step);
-                    self.send_do(step);
-                }
+                Direction::Do if self.decide(step).is_some() => self.send_do(step),
+                Direction::Do => self.unknown(step, "its action or its target is not known any more"),
                 Direction::Undo => {
                     if self.kernel.step(step).is_some_and(|entry| entry.open.as_ref().is_some_and(|open| !open.cleared))
                     {
@@ -267,7 +277,7 @@ impl Machine {
         if self.steps_of(id).iter().any(|(_, state)| *state == StepState::Compensating) {
             return;
         }
-        for (step, state) in self.steps_of(id).into_iter().rev() {
+        for (step, state) in self.undo_order(id) {
             let done = matches!(state, StepState::Applied | StepState::Verifying | StepState::Done);
             let inverse = self.kernel.step(&step).is_some_and(|entry| entry.inverse.is_some());
             if done && inverse {
@@ -280,6 +290,23 @@ impl Machine {
                 self.move_step(&step, StepState::Done, format!("{because}; there is nothing to take back"));
             }
         }
+    }
+
+    /// Who waited for another comes first, whatever order the planner listed them in.
+    fn undo_order(&self, id: &IncidentId) -> Vec<(StepRef, StepState)> {
+        let Some(run) = self.incidents.get(id).and_then(|run| run.run.as_ref()) else { return Vec::new() };
+        let mut depths: BTreeMap<&StepId, usize> = BTreeMap::new();
+        // A chain of waiting steps is no longer than the plan, so after so many rounds every depth is final.
+        for _ in &run.plan.steps {
+            for step in &run.plan.steps {
+                let depth = step.after.iter().filter_map(|before| depths.get(before)).max().map_or(0, |n| n + 1);
+                depths.insert(&step.id, depth);
+            }
+        }
+        let mut steps = self.steps_of(id);
+        steps.reverse();
+        steps.sort_by_key(|(step, _)| std::cmp::Reverse(depths.get(&step.step).copied()));
+        steps
     }
 
     fn after_undo(&mut self, step: &StepRef) {
@@ -336,7 +363,7 @@ impl Machine {
                 StepState::Ready | StepState::AwaitingApproval => self.decide_anew(&step),
                 StepState::Intent => self.settle(&step, "the process ended before the answer was recorded"),
                 StepState::Compensating => self.recover_undo(&step),
-                StepState::Applied => self.begin_verifying(&step),
+                StepState::Applied => self.after_applied(&step),
                 _ => {}
             }
         }

@@ -40,9 +40,13 @@ impl Machine {
                 }
             }
         }
-        while self.pending.len() > MAX_PENDING {
+        let excess = self.pending.len().saturating_sub(MAX_PENDING);
+        for _ in 0..excess {
             self.pending.pop_first();
-            self.degraded("correlation", format!("more than {MAX_PENDING} anomalies wait for an incident"));
+        }
+        if excess > 0 {
+            let because = format!("more than {MAX_PENDING} anomalies wait for an incident, {excess} were dropped");
+            self.degraded("correlation", because);
         }
         for incident in touched {
             self.watch_quiet(&incident);
@@ -265,6 +269,7 @@ impl Machine {
         let because = format!("{} took it over: {reason}", by.name);
         if let Some(run) = self.incidents.get_mut(id).and_then(|run| run.run.as_mut()) {
             run.overridden = true;
+            run.taking_back |= undo;
             run.failing.get_or_insert_with(|| because.clone());
         }
         self.forget_commands(|command| match command {

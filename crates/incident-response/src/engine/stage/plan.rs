@@ -54,6 +54,7 @@ impl Machine {
                 decided: None,
                 first_effect: None,
                 failing: None,
+                taking_back: false,
                 overridden: false,
             });
         }
@@ -116,6 +117,7 @@ impl Machine {
         let because = because.into();
         if let Some(run) = self.run_of(step) {
             run.failing.get_or_insert_with(|| because.clone());
+            run.taking_back = true;
         }
         self.cancel_unsent(&id, &because);
         self.undo_all(&id, &because);
