@@ -10,6 +10,7 @@ mod healing;
 mod hostile;
 mod plans;
 mod sinks;
+mod snapshots;
 mod stopping;
 mod undoing;
 mod world;
