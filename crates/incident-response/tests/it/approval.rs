@@ -81,7 +81,7 @@ async fn silence_is_a_refusal_at_approve_and_consent_at_veto() {
 
 #[tokio::test(start_paused = true)]
 async fn an_objection_in_the_veto_window_counts() {
-    let (world, _, ..) = run_with("veto", |request, _| vec![say(request, Answer::Refuse, "leave it")]).await;
+    let (world, ..) = run_with("veto", |request, _| vec![say(request, Answer::Refuse, "leave it")]).await;
     assert_eq!(world.effects(), []);
 }
 

@@ -542,7 +542,8 @@ impl Executor for Hands {
             let known = inner.done.contains_key(&effect.key().to_string());
             let fenced = inner.recovery == RecoveryClass::FenceProbe && effect.token() < inner.fence;
             // A keyed target gives the first result; one with a fence refuses what is too old; the others just do it.
-            if !fenced && !(known && inner.recovery == RecoveryClass::Keyed) {
+            let given_before = known && inner.recovery == RecoveryClass::Keyed;
+            if !fenced && !given_before {
                 inner.done.insert(effect.key().to_string(), ());
                 inner.effects.push(Effect {
                     call: effect.call().clone(),
