@@ -31,8 +31,11 @@ impl<T> Says<T> {
     }
 }
 
-/// Ways not to answer, each with its name.
-pub(crate) fn silences<T>() -> [(&'static str, fn() -> Says<T>); 3] {
+/// A way to answer, with its name.
+pub(crate) type Way<T> = (&'static str, fn() -> Says<T>);
+
+/// Ways not to answer.
+pub(crate) fn silences<T>() -> [Way<T>; 3] {
     [("errs", || Says::Errs), ("panics", || Says::Panics), ("hangs", || Says::Hangs)]
 }
 

@@ -10,7 +10,7 @@ use incident_response::core::*;
 use incident_response::plan::plan::Playbooks;
 use serde_json::json;
 
-use crate::hostile::{Says, part, silences};
+use crate::hostile::{Says, Way, part, silences};
 use crate::world::*;
 
 struct Stage {
@@ -373,7 +373,7 @@ async fn an_executor_that_names_another_undo_than_its_catalogue_is_not_used() {
 
 #[tokio::test(start_paused = true)]
 async fn a_verifier_that_never_says_yes_lets_the_step_be_taken_back() {
-    let mut ways: Vec<(&str, fn() -> Says<Verified>)> = silences::<Verified>().into();
+    let mut ways: Vec<Way<Verified>> = silences::<Verified>().into();
     ways.push(("unknown", || {
         let by = PartName::literal("hostile");
         Says::This(Verified { by, holds: Holds::Unknown, readings: vec![], because: "who knows".into() })

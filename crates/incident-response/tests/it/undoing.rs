@@ -131,9 +131,9 @@ async fn a_crash_after_any_record_of_a_plan_that_is_taken_back() {
 #[tokio::test(start_paused = true)]
 async fn two_crashes_in_a_row() {
     for class in CLASSES {
-        for n in (3..).step_by(13) {
+        for n in (3..).step_by(17) {
             let mut any = false;
-            for m in (1..).step_by(9) {
+            for m in (1..).step_by(13) {
                 let (world, clock, journal) = stage(class);
                 if !die_after(build(&world, &clock, &journal), n).await {
                     break;
