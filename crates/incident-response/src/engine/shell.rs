@@ -290,10 +290,12 @@ impl Shell {
     /// A round in which something was found is recorded at once; others are gathered.
     async fn see(&mut self, round: Observed) -> Result<()> {
         self.work.rounds += 1;
+        // What fails on is recorded when it begins, and then with the quiet rounds.
+        let nothing_new = round.failures == self.work.failing;
         self.work.failing.clone_from(&round.failures);
         let dropped: u64 = round.polls.iter().map(|poll| poll.dropped).sum();
         self.work.dropped += dropped;
-        let quiet = round.anomalies.is_empty() && round.changes.is_empty() && round.failures.is_empty() && dropped == 0;
+        let quiet = round.anomalies.is_empty() && round.changes.is_empty() && nothing_new && dropped == 0;
         let now = self.ctx.now().mono_ns;
         let (gathered, since) = match self.work.quiet.take() {
             Some((gathered, since)) => (join(gathered, round), since),
@@ -377,7 +379,11 @@ fn join(mut first: Observed, second: Observed) -> Observed {
     }
     first.anomalies.extend(second.anomalies);
     first.changes.extend(second.changes);
-    first.failures.extend(second.failures);
+    for failure in second.failures {
+        if !first.failures.contains(&failure) {
+            first.failures.push(failure);
+        }
+    }
     for (name, digest) in second.snapshots {
         match first.snapshots.iter_mut().find(|(known, _)| *known == name) {
             Some((_, latest)) => *latest = digest,

@@ -95,6 +95,36 @@ async fn a_person_settles_what_nobody_knows_and_the_target_is_free_again() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn who_takes_over_without_the_undo_finds_everything_as_it_was_left() {
+    let (world, clock, journal) = (World::new(RecoveryClass::Keyed), SimClock::new(), MemoryJournal::new());
+    world.lock().heals.clear();
+    world.fall_sick("middle");
+    let engine = responder(&world, &clock, &journal, "act").build().unwrap().open().await.unwrap();
+    let handle = engine.handle();
+    let mut news = handle.records();
+    let (done, wait) = tokio::sync::oneshot::channel::<()>();
+    let running = tokio::spawn(engine.run_until(async {
+        let _ = wait.await;
+    }));
+    loop {
+        let record = news.recv().await.unwrap();
+        match &record.body {
+            Body::Fact(Fact::StepMoved { to: StepState::Verifying, .. }) => {
+                let incident = handle.status().incidents.first().map(|i| i.id.clone()).unwrap();
+                handle.take_over(incident, Person::named("ann"), "leave it", false).await.unwrap();
+            }
+            Body::Fact(Fact::StepMoved { to, .. }) if to.is_terminal() => break,
+            _ => {}
+        }
+    }
+    let _ = done.send(());
+    running.await.unwrap().unwrap();
+    let did: Vec<String> = world.effects().iter().map(|e| e.call.to_string()).collect();
+    assert_eq!(did, ["world.heal middle"], "nothing was taken back");
+    assert_sound(&journal, &clock).await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_person_takes_an_incident_over_and_what_was_done_is_taken_back() {
     let (world, clock, journal) = (World::new(RecoveryClass::Keyed), SimClock::new(), MemoryJournal::new());
     world.lock().heals.clear();

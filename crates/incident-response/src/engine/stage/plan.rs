@@ -115,13 +115,33 @@ impl Machine {
     pub(crate) fn fail_plan(&mut self, step: &StepRef, because: impl Into<String>) {
         let Some(id) = self.incident_of(step) else { return };
         let because = because.into();
+        let mut left_to_a_person = false;
         if let Some(run) = self.run_of(step) {
             run.failing.get_or_insert_with(|| because.clone());
-            run.taking_back = true;
+            // Who took it over without asking for the undo wants it left as it is.
+            left_to_a_person = run.overridden && !run.taking_back;
+            run.taking_back |= !left_to_a_person;
         }
         self.cancel_unsent(&id, &because);
-        self.undo_all(&id, &because);
+        if left_to_a_person {
+            self.leave_as_it_is(&id, &because);
+        } else {
+            self.undo_all(&id, &because);
+        }
         self.advance(&id);
+    }
+
+    fn leave_as_it_is(&mut self, id: &IncidentId, because: &str) {
+        for (step, state) in self.steps_of(id) {
+            if matches!(state, StepState::Applied | StepState::Verifying) {
+                self.forget_step(&step);
+                self.move_step(
+                    &step,
+                    StepState::Done,
+                    format!("{because}; a person has it and wanted nothing taken back"),
+                );
+            }
+        }
     }
 
     /// Cancels every step that was not sent.
