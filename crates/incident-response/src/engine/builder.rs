@@ -417,12 +417,9 @@ struct Memory {
 
 impl Memory {
     fn note(&mut self, record: &Record) {
-        match &record.body {
-            Body::Event(Event::Observed(observed)) => {
-                self.cursors.extend(observed.polls.iter().map(|poll| (poll.source.clone(), poll.cursor.clone())));
-                self.snapshots.extend(observed.snapshots.iter().cloned());
-            }
-            _ => {}
+        if let Body::Event(Event::Observed(observed)) = &record.body {
+            self.cursors.extend(observed.polls.iter().map(|poll| (poll.source.clone(), poll.cursor.clone())));
+            self.snapshots.extend(observed.snapshots.iter().cloned());
         }
     }
 }

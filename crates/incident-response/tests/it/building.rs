@@ -88,6 +88,7 @@ async fn every_mistake_is_told_at_once() {
     );
 }
 
+#[cfg(feature = "file")]
 #[tokio::test(start_paused = true)]
 async fn one_sink_may_not_be_given_twice() {
     let (world, clock, journal) = (World::new(RecoveryClass::Keyed), SimClock::new(), MemoryJournal::new());

@@ -162,7 +162,7 @@ async fn what_a_detector_forgot_counts_as_over_after_a_while() {
     let _ = running.await;
     world.lock().sick.clear();
     clock.reboot("second");
-    let records = run_until(honest(&world, &clock, &journal, None), &clock, |r| closed(r)).await;
+    let records = run_until(honest(&world, &clock, &journal, None), &clock, closed).await;
     let forgotten =
         |r: &Record| matches!(&r.body, Body::Fact(Fact::Degraded { what, .. }) if what.starts_with("anomalies"));
     assert!(records.iter().any(forgotten));

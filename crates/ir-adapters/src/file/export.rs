@@ -10,7 +10,7 @@ use ir_core::{Ctx, Digest, Error, ErrorKind, Result};
 
 use super::disk::{Disk, RealDisk};
 use super::layout::{Layout, link, write_line};
-use super::{index, lock};
+use super::{Lock, index, lock};
 use crate::blocking;
 
 const COMPONENT: &str = "file export";
@@ -34,7 +34,7 @@ struct State {
     prev: Digest,
     /// Set when the end of the copy is no longer known; opening it again tells.
     broken: bool,
-    _lock: File,
+    _lock: Lock,
 }
 
 impl FileExport {

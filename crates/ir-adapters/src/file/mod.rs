@@ -226,7 +226,20 @@ fn make_folders(disk: &mut dyn Disk, layout: &Layout) -> io::Result<()> {
     Ok(())
 }
 
-fn lock(layout: &Layout) -> Result<File> {
+/// The right to write a folder, given up when it is dropped.
+#[derive(Debug)]
+struct Lock(File);
+
+impl Drop for Lock {
+    /// Closing alone would not do: a process that the host is just starting holds a copy of the open file until it becomes
+    /// another program, and the lock would live as long. Unlocking ends it for all copies.
+    fn drop(&mut self) {
+        // There is nothing to be done about a failure, and closing follows in any case.
+        let _ = self.0.unlock();
+    }
+}
+
+fn lock(layout: &Layout) -> Result<Lock> {
     let file = File::options()
         .write(true)
         .create(true)
@@ -234,7 +247,7 @@ fn lock(layout: &Layout) -> Result<File> {
         .open(layout.lock())
         .map_err(|error| io_error("cannot open the lock", error))?;
     match file.try_lock() {
-        Ok(()) => Ok(file),
+        Ok(()) => Ok(Lock(file)),
         Err(std::fs::TryLockError::WouldBlock) => {
             let message = format!("`{}` is being written by another process", layout.root().display());
             Err(Error::new(ErrorKind::Conflict, COMPONENT, message))

@@ -7,6 +7,7 @@ use ir_core::journal::{Appended, Blob, Holder, Lease, TailRepair};
 use ir_core::{Digest, Error, ErrorKind, PartName, Result};
 use tokio::sync::{mpsc, oneshot};
 
+use super::Lock;
 use super::disk::{Disk, replace};
 use super::index::Index;
 use super::layout::Layout;
@@ -57,7 +58,7 @@ pub(super) struct Writer {
     /// Set for good once a write failed: what is on the disk is known only to who reads it again.
     pub(super) broken: Option<String>,
     /// Held as long as this value lives: no other process writes.
-    pub(super) _lock: File,
+    pub(super) _lock: Lock,
 }
 
 /// Appends taken together, waiting for one sync.
