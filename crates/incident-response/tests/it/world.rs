@@ -114,6 +114,7 @@ impl World {
     }
 
     /// Becomes as `other` is now; from then on each goes its own way.
+    #[cfg(feature = "file")]
     pub(crate) fn take_over(&self, other: &Self) {
         let copy = other.lock().clone();
         *self.lock() = copy;

@@ -77,12 +77,15 @@ impl Policy {
     /// All problems at once.
     pub fn new(mut document: PolicyDocument) -> Result<Self, ConfigError> {
         let problems = document.problems();
+        if !problems.is_empty() {
+            return Err(ConfigError::of(problems));
+        }
         document.limits = Limits::default().tighten(&document.limits);
         document.rule.sort_by(|a, b| a.name.cmp(&b.name));
         let digest = canonical::to_bytes(&document)
             .map(|bytes| Digest::of(&bytes))
             .map_err(|error| ConfigError::one(Problem::at("", error.message())))?;
-        ConfigError::check(problems, Self { document, digest })
+        Ok(Self { document, digest })
     }
 
     /// Reads TOML or JSON; `origin` names it in errors.
@@ -181,6 +184,11 @@ impl Policy {
                     tier = tier.min(rule.tier.unwrap_or(AutonomyTier::Act));
                     quorum = rule.quorum.as_ref().map_or(quorum.clone(), |more| quorum.clone().and(more));
                     votes.push(vote(rule, Verdict::Allow, "permits it"));
+                }
+                (Effect::Permit, Fit::Missing) => {
+                    // It might have fitted, and then it would have narrowed what the others permit. A missing fact never widens.
+                    tier = tier.min(rule.tier.unwrap_or(AutonomyTier::Act));
+                    quorum = rule.quorum.as_ref().map_or(quorum.clone(), |more| quorum.clone().and(more));
                 }
                 (Effect::Permit, _) => {}
                 (Effect::Deny, Fit::Yes) => votes.push(vote(rule, Verdict::Deny, "denies it")),

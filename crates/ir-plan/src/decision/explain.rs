@@ -34,7 +34,7 @@ pub(super) fn nearest(
 ) -> Option<String> {
     let mut ways: Vec<Way<'_>> = rules.iter().flat_map(|rule| ways(rule, input)).collect();
     // A stable sort: equally near ones keep the order of the rules.
-    ways.sort_by_key(|way| way.by);
+    ways.sort_by_key(|way| (way.by, !way.turns));
     ways.into_iter().find_map(|way| {
         let then = at_confidence(way.to);
         (then != *verdict).then(|| format!("{}: then {then} (now: {verdict})", way.text(input)))
@@ -47,9 +47,11 @@ struct Way<'a> {
     to: Probability,
     by: Probability,
     speaks: bool,
+    /// Whether this rule itself says something else there than now; if not, the verdict turns on several rules together.
+    turns: bool,
 }
 
-/// The ways over the bounds of one rule, as far as they change what it says.
+/// The ways over the bounds of one rule.
 fn ways<'a>(rule: &'a RuleDocument, input: &DecisionInput<'_>) -> Vec<Way<'a>> {
     let bounds = [rule.when.min_confidence, rule.when.below_confidence];
     bounds
@@ -59,7 +61,7 @@ fn ways<'a>(rule: &'a RuleDocument, input: &DecisionInput<'_>) -> Vec<Way<'a>> {
             let to = across(input.confidence, limit(bound))?;
             let by = to.saturating_sub(input.confidence).max(input.confidence.saturating_sub(to));
             let (now, then) = (rule.when.fit(input), rule.when.fit(&DecisionInput { confidence: to, ..*input }));
-            (now != then).then_some(Way { rule, to, by, speaks: then == Fit::Yes })
+            Some(Way { rule, to, by, speaks: then == Fit::Yes, turns: now != then })
         })
         .collect()
 }
@@ -85,6 +87,9 @@ impl Way<'_> {
                     .map_or_else(|_| exact(self.by), |by| format!("a little over {} less", exact(by))),
             }
         };
+        if !self.turns {
+            return format!("with {amount} confidence, at a bound of rule `{}`,", self.rule.name);
+        }
         let says = match self.rule.effect {
             Effect::Permit => "permitted it",
             Effect::RequireApproval => "wanted it approved",
