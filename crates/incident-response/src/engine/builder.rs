@@ -21,6 +21,7 @@ use super::guard::{GuardedSink, as_recorded};
 use super::handle::Handle;
 use super::observe::Observer;
 use super::perform::Parts;
+use super::polls::Polls;
 use super::replay::Replayer;
 use super::shell::{Shell, Work};
 
@@ -336,11 +337,10 @@ impl Responder {
             answer_within,
         };
         let observer = Observer {
-            sources: builder.sources.clone(),
+            polls: Polls::new(&builder.sources, memory.cursors, answer_within),
             detectors: builder.detectors.clone(),
             snapshots: builder.snapshots.clone(),
             store,
-            cursors: memory.cursors,
             poll_every: Duration::from_millis(settings.poll_every_ms),
             answer_within,
             snapshot_every: Duration::from_millis(settings.snapshot_every_ms),

@@ -57,6 +57,8 @@ pub(crate) struct IncidentRun {
     pub(crate) tried: Vec<Tried>,
     /// Anomalies whose detector started anew and does not know them.
     pub(crate) forgotten: Vec<AnomalyId>,
+    /// It was noted that it takes no more anomalies.
+    pub(crate) is_full: bool,
 }
 
 /// The machine. Equal events, equal facts, on every machine and at every time.

@@ -15,6 +15,7 @@ pub(crate) mod status;
 mod guard;
 mod observe;
 mod perform;
+mod polls;
 mod shell;
 mod stage;
 mod timer;

@@ -1,4 +1,4 @@
-//! Looking at the sources: polls them, lets the detectors see what came, feeds the observation store, and hands rounds over.
+//! Looking: asks the sources in rounds, lets the detectors see what came, feeds the observation store, and hands rounds over.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -6,13 +6,12 @@ use std::time::Duration;
 
 use ir_core::journal::Observed;
 use ir_core::signal::PollRecord;
-use ir_core::{
-    Ctx, Cursor, Detector, Digest, Error, PartName, Phase, Polled, Result, SignalBatch, SignalSource, SnapshotStore,
-};
+use ir_core::{Ctx, Detector, Digest, Error, PartName, Phase, Polled, SignalBatch, SnapshotStore};
 use ir_detect::observations::ObservationStore;
 use tokio::sync::mpsc;
 
 use super::guard::{guarded, noted};
+use super::polls::Polls;
 
 /// What is kept of problems, so that a hostile source cannot fill the journal.
 const MAX_PROBLEMS: usize = 8;
@@ -21,11 +20,10 @@ const MAX_PROBLEM_CHARS: usize = 200;
 /// Everything that looks.
 #[derive(Debug)]
 pub(crate) struct Observer {
-    pub(crate) sources: Vec<Arc<dyn SignalSource>>,
+    pub(crate) polls: Polls,
     pub(crate) detectors: Vec<Arc<dyn Detector>>,
     pub(crate) snapshots: Option<Arc<dyn SnapshotStore>>,
     pub(crate) store: Arc<ObservationStore>,
-    pub(crate) cursors: BTreeMap<PartName, Cursor>,
     pub(crate) poll_every: Duration,
     pub(crate) answer_within: Duration,
     pub(crate) snapshot_every: Duration,
@@ -80,22 +78,15 @@ impl Observer {
         }
     }
 
-    /// Polls all sources at once and shows what came to every detector.
+    /// Asks the sources and shows what came to every detector.
     async fn look(&mut self, ctx: &Ctx) -> Observed {
-        let polls = self.sources.iter().map(|source| self.poll(ctx, source));
-        let polled = futures::future::join_all(polls).await;
         let mut observed = Observed::default();
         let mut batch = SignalBatch::default();
-        for (source, polled) in self.sources.iter().zip(polled) {
-            match polled.and_then(|polled| Ok((PartName::new(source.name())?, polled))) {
-                Ok((name, polled)) => {
-                    observed.polls.push(record(&name, &polled));
-                    self.cursors.insert(name, polled.next);
-                    merge(&mut batch, polled.batch);
-                }
-                Err(error) => observed.failures.push(noted(&error)),
-            }
+        for (name, polled) in self.polls.round(ctx, self.poll_every).await {
+            observed.polls.push(record(&name, &polled));
+            merge(&mut batch, polled.batch);
         }
+        observed.failures = self.polls.failures(ctx);
         self.store.observe(&batch);
         let within = ctx.with_timeout(self.answer_within);
         for detector in &self.detectors {
@@ -106,13 +97,6 @@ impl Observer {
         }
         observed.changes = batch.changes;
         observed
-    }
-
-    async fn poll(&self, ctx: &Ctx, source: &Arc<dyn SignalSource>) -> Result<Polled> {
-        let ctx = ctx.with_timeout(self.answer_within);
-        let cursor =
-            PartName::new(source.name()).ok().and_then(|name| self.cursors.get(&name)).cloned().unwrap_or_default();
-        guarded(&ctx, source.name(), source.poll(&ctx, &cursor)).await
     }
 
     async fn take_snapshots(&self, ctx: &Ctx) -> Vec<(PartName, Digest)> {

@@ -178,17 +178,25 @@ impl Parts {
         Ok(Answered::Report(report))
     }
 
-    /// The first planner that proposes something.
+    /// What the first planner that proposes something proposes. One that fails does not keep the others from being asked.
     async fn plan(&self, ctx: &Ctx, input: &PlanInput) -> Result<Planned> {
         let mut by = PartName::literal("engine");
-        for part in &self.planners {
+        let mut failed = None;
+        for (n, part) in self.planners.iter().enumerate() {
             by = PartName::new(part.name())?;
-            let drafts = ctx.run(part.name(), part.plan(ctx, input)).await?;
-            if !drafts.is_empty() {
-                return Ok(Planned { by, drafts });
+            // A silent planner leaves the others their share of the time.
+            let left = u32::try_from(self.planners.len() - n).unwrap_or(u32::MAX);
+            let ctx = &ctx.remaining().map_or_else(|| ctx.clone(), |time| ctx.with_timeout(time / left));
+            match guarded(ctx, part.name(), part.plan(ctx, input)).await {
+                Ok(drafts) if !drafts.is_empty() => return Ok(Planned { by, drafts }),
+                Ok(_) => {}
+                Err(error) => {
+                    tracing::warn!(planner = part.name(), %error, "it made no plan; the next one is asked");
+                    failed = failed.or(Some(error));
+                }
             }
         }
-        Ok(Planned { by, drafts: Vec::new() })
+        failed.map_or(Ok(Planned { by, drafts: Vec::new() }), Err)
     }
 
     fn executor(&self, call: &ir_core::Call) -> Result<Arc<dyn Executor>> {

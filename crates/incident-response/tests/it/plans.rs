@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use incident_response::Builder;
 use incident_response::core::journal::{Body, Fact};
 use incident_response::core::*;
-use incident_response::plan::plan::Playbooks;
+use incident_response::plan::plan::{PlaybookPlanner, Playbooks};
 use serde_json::json;
 
 use crate::hostile::{Says, Way, part, silences};
@@ -241,6 +241,18 @@ async fn plans_that_cannot_be_right_are_refused() {
         let builder = stage.responder("act").playbooks(Playbooks::default()).planner(part(move |_: &PlanInput| says()));
         let records = stage.run(builder, how).await;
         assert!(handed_over(&records) && stage.world.effects().is_empty(), "{how}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_planner_that_does_not_answer_leaves_the_incident_to_the_next() {
+    for (how, says) in silences::<Vec<PlanDraft>>() {
+        let stage = Stage::new();
+        let builder = stage.responder("act").playbooks(Playbooks::default());
+        let builder = builder.planner(part(move |_: &PlanInput| says())).planner(PlaybookPlanner::new(playbooks()));
+        let records = stage.run(builder, how).await;
+        assert!(closed(&records), "{how}: not healed");
+        assert_eq!(stage.world.effects().len(), 1, "{how}");
     }
 }
 

@@ -174,7 +174,7 @@ pub(crate) fn bare(world: &World, clock: &SimClock, journal: &(impl Journal + Cl
         .topology(topology())
         .correlator(OneAtATime)
         .diagnoser(Blames)
-        .playbooks(Playbooks::parse(PLAYBOOKS, "playbooks.toml").unwrap())
+        .playbooks(playbooks())
         .policy(policy(tier))
         .approver(Desk(world.clone()))
         .settings(settings)
@@ -280,6 +280,11 @@ pub(crate) fn degraded(records: &[Record], words: &str) -> bool {
         Body::Fact(Fact::Degraded { what, because }) => what.contains(words) || because.contains(words),
         _ => false,
     })
+}
+
+/// What heals the world.
+pub(crate) fn playbooks() -> Playbooks {
+    Playbooks::parse(PLAYBOOKS, "playbooks.toml").unwrap()
 }
 
 /// A folder that is gone with the value.

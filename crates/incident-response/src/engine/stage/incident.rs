@@ -16,6 +16,8 @@ use crate::engine::timer::TimerKey;
 const MAX_CHANGES: usize = 512;
 /// Changes an incident carries.
 const MAX_INCIDENT_CHANGES: usize = 32;
+/// Anomalies an incident holds. Those that are over make room first; for what is left out there is one note an incident.
+const MAX_INCIDENT_ANOMALIES: usize = 1024;
 /// Anomalies that wait for an incident; the oldest names are dropped first, and that is noted.
 const MAX_PENDING: usize = 4096;
 
@@ -143,21 +145,22 @@ impl Machine {
         }
     }
 
-    fn take_pending(&mut self, members: &[(&AnomalyId, &str)]) -> (Vec<Anomaly>, Vec<AnomalyId>, Vec<String>) {
+    fn take_pending(&mut self, members: &[(&AnomalyId, &str)]) -> (Vec<Anomaly>, Vec<String>) {
         let anomalies: Vec<Anomaly> = members.iter().filter_map(|(id, _)| self.pending.remove(*id)).collect();
-        let ids = anomalies.iter().map(|a| a.id.clone()).collect();
         let mut because: Vec<String> = members.iter().map(|(_, because)| (*because).to_owned()).collect();
         because.sort();
         because.dedup();
-        (anomalies, ids, because)
+        (anomalies, because)
     }
 
     fn open(&mut self, members: &[(&AnomalyId, &str)]) {
         let Some(now) = self.now.clone() else { return };
-        let (anomalies, ids, because) = self.take_pending(members);
+        let (mut anomalies, because) = self.take_pending(members);
         let Some(onset) = anomalies.iter().map(|a| a.onset).min() else { return };
         self.n_incidents += 1;
         let id = IncidentId::numbered(self.n_incidents);
+        let left_out = anomalies.split_off(MAX_INCIDENT_ANOMALIES.min(anomalies.len())).len();
+        let ids = anomalies.iter().map(|a| a.id.clone()).collect();
         let incident = Incident {
             id: id.clone(),
             state: IncidentState::Open,
@@ -177,25 +180,41 @@ impl Machine {
             run: None,
             tried: Vec::new(),
             forgotten: Vec::new(),
+            is_full: false,
         };
         self.incidents.insert(id.clone(), run);
         self.fact(Fact::IncidentOpened { incident: id.clone(), anomalies: ids, onset, because });
+        self.note_left_out(&id, left_out);
         let settle_ms = self.settings().settle_ms;
         self.start_timer(TimerKey::Settle(id.clone()), settle_ms);
         self.watch_quiet(&id);
     }
 
     fn join(&mut self, id: &IncidentId, members: Vec<(&AnomalyId, &str)>) {
-        let (anomalies, ids, because) = self.take_pending(&members);
+        let (mut anomalies, because) = self.take_pending(&members);
         let Some(run) = self.incidents.get_mut(id) else { return };
-        if anomalies.is_empty() {
-            return;
+        if run.incident.anomalies.len() + anomalies.len() > MAX_INCIDENT_ANOMALIES {
+            run.incident.anomalies.retain(|a| a.phase != Phase::Ended);
         }
+        let room = MAX_INCIDENT_ANOMALIES.saturating_sub(run.incident.anomalies.len());
+        let left_out = anomalies.split_off(room.min(anomalies.len())).len();
+        let ids: Vec<AnomalyId> = anomalies.iter().map(|a| a.id.clone()).collect();
+        self.note_left_out(id, left_out);
+        let Some(run) = self.incidents.get_mut(id).filter(|_| !ids.is_empty()) else { return };
         run.incident.onset = anomalies.iter().map(|a| a.onset).fold(run.incident.onset, std::cmp::Ord::min);
         run.incident.anomalies.extend(anomalies);
         self.fact(Fact::IncidentGrew { incident: id.clone(), anomalies: ids, because });
         self.watch_quiet(id);
         self.reconsider(id);
+    }
+
+    /// Says once an incident that it holds no more.
+    fn note_left_out(&mut self, id: &IncidentId, left_out: usize) {
+        let Some(run) = self.incidents.get_mut(id) else { return };
+        if left_out > 0 && !std::mem::replace(&mut run.is_full, true) {
+            let because = format!("it holds {MAX_INCIDENT_ANOMALIES} anomalies and takes no more");
+            self.degraded(format!("anomalies of {id}"), because);
+        }
     }
 
     /// Starts or stops the wait for quiet, whichever the anomalies say.
