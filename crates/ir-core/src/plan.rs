@@ -13,7 +13,7 @@ use crate::ctx::Ctx;
 use crate::decision::AutonomyTier;
 use crate::entity::EntityId;
 use crate::error::Result;
-use crate::execution::{Catalogue, RiskClass};
+use crate::execution::{Catalogue, Reversibility, RiskClass};
 use crate::hypothesis::Hypothesis;
 use crate::id::{ActionName, Digest, HypothesisId, IncidentId, PartName, PlanId, StepId};
 use crate::incident::{Classification, Incident};
@@ -251,6 +251,12 @@ impl Plan {
                 if undo.target != step.call.target {
                     problems
                         .push(Problem::at(format!("{field}.undo.target"), "an undo acts on the target of its step"));
+                }
+                if let Some(spec) = catalogue.action(&step.call.action)
+                    && !matches!(&spec.reversibility, Reversibility::Undo { action } if *action == undo.action)
+                {
+                    let message = format!("`{}` is not the undo of `{}`", undo.action, step.call.action);
+                    problems.push(Problem::at(format!("{field}.undo.action"), message));
                 }
             }
             if step.timeout_ms == 0 {

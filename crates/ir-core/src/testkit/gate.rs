@@ -118,10 +118,12 @@ impl GateRig {
         preview: Preview,
     ) -> Result<StepRef> {
         let catalogue = Catalogue::new(executor.catalogue())?;
-        let plan = self.plan(&catalogue, call, timeout_ms, preview.undo.clone())?;
+        let terms = terms(&catalogue, call)?;
+        let promised =
+            |undo: &Call| matches!(&terms.reversibility, Reversibility::Undo { action } if *action == undo.action);
+        let plan = self.plan(&catalogue, call, timeout_ms, preview.undo.clone().filter(promised))?;
         let digest = plan.digest()?;
         let step = StepRef { plan: plan.id.clone(), step: StepId::new("s1")? };
-        let terms = terms(&catalogue, call)?;
         let decision = Decision {
             step: step.clone(),
             plan_digest: digest,

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
 
 mod kernel;
+mod plan;
 mod testkit_executor;
 mod testkit_journal;
 mod testkit_signal;

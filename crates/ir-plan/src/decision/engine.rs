@@ -135,7 +135,8 @@ impl Policy {
         &self.document
     }
 
-    /// What is wrong with it beside this catalogue and topology: names that nothing has. A typo in a `deny` would permit.
+    /// What is wrong with it beside this catalogue and topology: names that nothing has. A typo in a `deny` would permit. Kinds
+    /// and environments are not looked up, because one policy is often shared by installations that lack some of them.
     #[must_use]
     pub fn check_against(&self, catalogue: &Catalogue, topology: &Topology) -> Vec<Problem> {
         let mut problems = Vec::new();

@@ -1,11 +1,15 @@
 //! One rule: a conjunction over closed fields, so that rules can be analysed.
 
 use ir_core::config::Problem;
-use ir_core::{ActionName, ClassName, EntityId, Measured, Probability, Provenance, Reversibility, RiskClass, Severity};
+use ir_core::{
+    ActionName, ClassName, Classification, EntityId, Measured, Probability, Provenance, Reversibility, RiskClass,
+    Severity,
+};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::engine::DecisionInput;
+use crate::classification::UNKNOWN;
 
 /// What a rule says when it fits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
@@ -55,7 +59,8 @@ pub struct Condition {
     pub kinds: Vec<String>,
     /// The target runs in one of these.
     pub environments: Vec<String>,
-    /// The incident's class is one of these.
+    /// The incident's class is one of these. Class `unknown` is a missing fact: it fits what denies or asks, never a permit,
+    /// unless it is named.
     pub classes: Vec<ClassName>,
     /// The plan was made by one of these.
     pub provenance: Vec<Origin>,
@@ -141,21 +146,29 @@ impl Condition {
         if !known {
             return Fit::No;
         }
-        let asks_class = !self.classes.is_empty() || self.min_severity.is_some() || self.max_severity.is_some();
-        match input.classification {
-            None if asks_class => return Fit::Missing,
-            Some(classification)
-                if !one_of(&self.classes, &classification.class)
-                    || self.min_severity.is_some_and(|min| classification.severity < min)
-                    || self.max_severity.is_some_and(|max| classification.severity > max) =>
-            {
-                return Fit::No;
-            }
-            _ => {}
+        match self.fits_class(input.classification) {
+            Fit::Yes => {}
+            other => return other,
         }
         let confident = self.min_confidence.is_none_or(|min| input.confidence >= limit(min))
             && self.below_confidence.is_none_or(|below| input.confidence < limit(below));
         if confident { Fit::Yes } else { Fit::NotConfident }
+    }
+
+    /// An incident that nobody classified, or whose class nobody could tell, may be of any class.
+    fn fits_class(&self, classification: Option<&Classification>) -> Fit {
+        let Some(of) = classification else {
+            let asks = !self.classes.is_empty() || self.min_severity.is_some() || self.max_severity.is_some();
+            return if asks { Fit::Missing } else { Fit::Yes };
+        };
+        let severe = self.min_severity.is_none_or(|min| of.severity >= min)
+            && self.max_severity.is_none_or(|max| of.severity <= max);
+        match self.classes.is_empty() || self.classes.contains(&of.class) {
+            _ if !severe => Fit::No,
+            true => Fit::Yes,
+            false if of.class.as_str() == UNKNOWN => Fit::Missing,
+            false => Fit::No,
+        }
     }
 }
 

@@ -1,13 +1,15 @@
 //! Properties over random policies and inputs.
 
 use ir_core::{
-    AutonomyTier, Call, Decision, Entity, Measured, Provenance, Quorum, Reversibility, RiskClass, Severity, Verdict,
+    AutonomyTier, Call, Classification, Decision, Entity, Measured, Provenance, Quorum, Reversibility, RiskClass,
+    Severity, Verdict,
 };
 use proptest::prelude::*;
 use proptest::sample::select;
 
 use super::super::{Condition, Effect, Freeze, Policy, PolicyDocument, RuleDocument};
 use super::Facts;
+use crate::classification::UNKNOWN;
 use crate::samples;
 
 const TIERS: [AutonomyTier; 5] =
@@ -86,7 +88,7 @@ prop_compose! {
             _ => Provenance::Playbook { name: "p".to_owned(), version: 1 },
         };
         let classification = class.map(|(class, severity)| {
-            ir_core::Classification { severity, ..samples::classification(class, 0.9) }
+            Classification { severity, ..samples::classification(class, 0.9) }
         });
         Facts {
             call: Call { ..samples::call(action, "web") },
@@ -139,6 +141,15 @@ proptest! {
         let policy = Policy::new(document).unwrap();
         let known = facts.verdict(&policy);
         let unknown = Facts { classification: None, ..facts }.verdict(&policy);
+        prop_assert!(unknown.at_most(&known), "{unknown} over {known}");
+    }
+
+    #[test]
+    fn a_class_nobody_could_tell_never_permits_more(document in documents(), facts in facts()) {
+        let policy = Policy::new(document).unwrap();
+        let known = facts.verdict(&policy);
+        let untold = facts.classification.clone().map(|of| Classification { class: samples::classification(UNKNOWN, 0.0).class, ..of });
+        let unknown = Facts { classification: untold, ..facts }.verdict(&policy);
         prop_assert!(unknown.at_most(&known), "{unknown} over {known}");
     }
 
