@@ -121,8 +121,33 @@ pub struct EventRecord {
     pub at: Timestamp,
     /// What, as a word of the product: `OOMKilled`.
     pub name: String,
+    /// What kind of event, where its form is known.
+    pub kind: EventKind,
     /// More, untrusted.
     pub fields: Labels,
+}
+
+/// Kinds of event.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum EventKind {
+    /// It happened; its name and its fields say the rest.
+    #[default]
+    Occurrence,
+    /// A rule of another system fires, or has stopped firing.
+    Alert(AlertState),
+}
+
+/// What another system says of one of its alerts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AlertState {
+    /// What tells the alert from its siblings: the same for all reports of it.
+    pub key: String,
+    /// Whether it fires; else it is resolved.
+    pub firing: bool,
+    /// When it began to fire.
+    pub since: Timestamp,
 }
 
 /// Something people or machines changed on purpose.

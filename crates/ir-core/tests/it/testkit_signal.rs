@@ -5,7 +5,9 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use ir_core::testkit::signal::{self as laws, Supply};
 use ir_core::testkit::{AutoClock, Lawful};
-use ir_core::{Ctx, Cursor, EntityId, Error, ErrorKind, EventRecord, Labels, Polled, Result, SignalSource, Timestamp};
+use ir_core::{
+    Ctx, Cursor, EntityId, Error, ErrorKind, EventKind, EventRecord, Labels, Polled, Result, SignalSource, Timestamp,
+};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Flaw {
@@ -65,6 +67,7 @@ impl SignalSource for Toy {
                     entity: EntityId::new("web").unwrap(),
                     at: Timestamp::from_millis(*n as i64),
                     name: n.to_string(),
+                    kind: EventKind::default(),
                     fields: Labels::new(),
                 }),
                 None if self.flaw == Flaw::GivesUpAtABadOne => {

@@ -1,4 +1,4 @@
-//! Detectors of metrics: each says when something does not fit, how surprising that is, and why.
+//! Detectors of metrics and alerts: each says when something does not fit, how surprising that is, and why.
 //!
 //! | detector | finds | subjects |
 //! |---|---|---|
@@ -8,6 +8,7 @@
 //! | [`SaturationDetector`] | memory that only rises | the metric's name |
 //! | [`ShiftDetector`] | more or less work than usual, for good | `traffic` |
 //! | [`BaselineDetector`] | any other gauge out of its usual range | the metric's name |
+//! | [`AlertDetector`] | alerts that another system sends | the alert's name |
 
 use std::sync::Arc;
 
@@ -20,6 +21,7 @@ pub(crate) mod names;
 pub(crate) mod rates;
 
 mod absence;
+mod alerts;
 mod baseline;
 mod error_rate;
 mod latency;
@@ -27,6 +29,7 @@ mod leak;
 mod shift;
 
 pub use absence::{AbsenceConfig, AbsenceDetector};
+pub use alerts::{AlertConfig, AlertDetector};
 pub use baseline::{BaselineConfig, BaselineDetector};
 pub use episode::EpisodeConfig;
 pub use error_rate::{ErrorRateConfig, ErrorRateDetector};
@@ -78,6 +81,7 @@ impl Detectors {
             Arc::new(SaturationDetector::default()),
             Arc::new(ShiftDetector::default()),
             Arc::new(BaselineDetector::default()),
+            Arc::new(AlertDetector::default()),
         ]
     }
 }

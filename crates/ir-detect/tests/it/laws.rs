@@ -13,11 +13,11 @@ use proptest::prelude::*;
 use crate::responder::Responder;
 use crate::shop::{FAULTS, Fault, Rng, Shop, id, scene, topology};
 
-fn ctx() -> Ctx {
+pub(crate) fn ctx() -> Ctx {
     Ctx::new(Arc::new(ManualClock::new()))
 }
 
-fn batches(fault: Fault, seed: u64, up_first: bool, secs: f64) -> Vec<SignalBatch> {
+pub(crate) fn batches(fault: Fault, seed: u64, up_first: bool, secs: f64) -> Vec<SignalBatch> {
     let mut shop = Shop::open(scene(fault, (seed % 4) as usize, seed, true, 0.5));
     shop.up_first = up_first;
     (0..(secs / 0.5) as usize).map(|n| shop.scrape(0.25 + 0.5 * n as f64)).collect()
@@ -144,7 +144,7 @@ async fn false_alarms_make_a_detector_less_sensitive_within_bounds() {
 }
 
 /// The case of an incident some seconds into a fault.
-async fn case(fault: Fault, seed: u64) -> Case {
+pub(crate) async fn case(fault: Fault, seed: u64) -> Case {
     let mut responder = Responder::new(topology());
     for batch in batches(fault, seed, false, 28.0) {
         responder.take(&batch).await;

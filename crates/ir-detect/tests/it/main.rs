@@ -6,3 +6,4 @@ mod faults;
 mod laws;
 mod responder;
 mod shop;
+mod testkit;

@@ -1,0 +1,72 @@
+//! The laws of the testkit, on every part of this crate as it is delivered.
+
+use std::sync::Arc;
+
+use ir_core::testkit::{detector, diagnoser, incident, samples};
+use ir_core::{Detector, Labels, MetricKind, MetricSample, Series, SignalBatch};
+use ir_detect::{Detectors, GraphDiagnoser, StandardCorrelator};
+
+use crate::laws::{batches, case, ctx};
+use crate::shop::{FAULTS, Rng, at, id};
+
+/// A queue that holds about ten and suddenly eighty, which no fault of the shop makes.
+fn queue() -> Vec<SignalBatch> {
+    let mut rng = Rng(7);
+    let series = Arc::new(Series {
+        entity: id("orders"),
+        metric: "queue_length".to_owned(),
+        kind: MetricKind::Gauge,
+        unit: "items".to_owned(),
+        labels: Labels::new(),
+    });
+    let level = |n: u32| if n < 120 { 10.0 } else { 80.0 };
+    let sample =
+        |n: u32| MetricSample { series: series.clone(), at: at(f64::from(n) * 0.5), value: level(n) + rng.unit() };
+    (0..160).map(sample).map(|s| SignalBatch { metrics: vec![s], ..SignalBatch::default() }).collect()
+}
+
+/// The first signals in which the `n`th standard detector sees something.
+async fn found_by(n: usize) -> Option<Vec<SignalBatch>> {
+    let faults = FAULTS.into_iter().enumerate().map(|(seed, fault)| batches(fault, seed as u64, false, 30.0));
+    for signals in faults.chain([queue()]) {
+        let detector = standard(n);
+        for batch in &signals {
+            if !detector.detect(&ctx(), batch).await.unwrap().is_empty() {
+                return Some(signals);
+            }
+        }
+    }
+    None
+}
+
+fn standard(n: usize) -> Arc<dyn Detector> {
+    Detectors::standard().swap_remove(n)
+}
+
+#[tokio::test]
+async fn every_standard_detector_keeps_the_laws() {
+    let mut silent = Vec::new();
+    for n in 0..Detectors::standard().len() {
+        let name = standard(n).name().to_owned();
+        match found_by(n).await {
+            Some(signals) => detector::check_all(&ctx(), &|| standard(n), &signals).await.unwrap(),
+            None => silent.push(name),
+        }
+    }
+    // The shop sends no alerts; the laws run beside that detector, on alerts.
+    assert_eq!(silent, ["alerts"]);
+}
+
+#[tokio::test]
+async fn the_diagnoser_keeps_the_laws() {
+    for (seed, fault) in FAULTS.into_iter().enumerate() {
+        let case = case(fault, seed as u64).await;
+        diagnoser::check_all(&ctx(), &GraphDiagnoser::default(), &case).await.unwrap();
+    }
+    diagnoser::check_all(&ctx(), &GraphDiagnoser::default(), &samples::case()).await.unwrap();
+}
+
+#[tokio::test]
+async fn the_correlator_keeps_the_laws() {
+    incident::check_correlator(&ctx(), &StandardCorrelator::default(), &samples::correlation_input()).await.unwrap();
+}
