@@ -72,7 +72,7 @@ impl AlertConfig {
 /// Reports the alerts of other systems as anomalies.
 ///
 /// The subject is the alert's name. Feedback changes nothing: the rule belongs to somebody else. About 500 bytes an alert.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct AlertDetector {
     config: AlertConfig,
     state: Mutex<State>,
@@ -174,12 +174,6 @@ impl AlertDetector {
 fn ended(report: Anomaly, at: Timestamp, why: &str) -> Anomaly {
     let because = format!("alert `{}` of `{}` {why}; it fired since {}", report.subject, report.entity, report.onset);
     Anomaly { phase: Phase::Ended, at, because, ..report }
-}
-
-impl Default for AlertDetector {
-    fn default() -> Self {
-        Self { config: AlertConfig::default(), state: Mutex::default() }
-    }
 }
 
 #[async_trait]
