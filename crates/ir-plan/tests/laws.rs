@@ -1,5 +1,4 @@
 //! The laws of the testkit, on every part of this crate as it is delivered.
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use std::sync::Arc;
 
