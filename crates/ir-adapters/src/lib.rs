@@ -3,8 +3,12 @@
 
 pub mod clock;
 
+#[cfg(feature = "alertmanager")]
+pub mod alertmanager;
 #[cfg(feature = "file")]
 pub mod file;
+#[cfg(feature = "hook")]
+pub mod hook;
 #[cfg(feature = "http")]
 pub mod http;
 #[cfg(feature = "memory")]

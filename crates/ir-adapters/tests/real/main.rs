@@ -1,0 +1,6 @@
+//! Tests against real servers, started by the tests on free ports and killed with them.
+#![cfg(all(feature = "alertmanager", feature = "http"))]
+#![expect(clippy::unwrap_used, reason = "a helper of a test may panic as the test itself may")]
+
+mod alertmanager;
+mod server;
