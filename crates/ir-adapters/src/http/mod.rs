@@ -1,4 +1,4 @@
-//! The client that adapters of HTTP products share: HTTP/1.1 without TLS, bounded in time and size.
+//! The client that adapters of HTTP products share: HTTP/1.1, over TLS with the feature `tls`, bounded in time and size.
 //!
 //! # Guarantees
 //!
@@ -19,10 +19,15 @@ use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::http1::{Connection, SendRequest};
 use hyper_util::rt::TokioIo;
 use ir_core::{Ctx, Error, ErrorKind, Result};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
+#[cfg(feature = "tls")]
+mod tls;
 mod url;
 
+#[cfg(feature = "tls")]
+pub use tls::Tls;
 pub use url::HttpUrl;
 
 /// The most bytes taken of a header section.
@@ -88,28 +93,52 @@ impl HttpReply {
 pub struct HttpClient {
     component: String,
     config: HttpConfig,
+    #[cfg(feature = "tls")]
+    tls: Option<Tls>,
     idle: Mutex<Option<Link>>,
 }
+
+/// What carries the bytes: a connection, with or without TLS.
+trait Wire: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Wire for T {}
+
+/// What moves the bytes of a connection.
+type Pipe = Connection<TokioIo<Box<dyn Wire>>, Full<Bytes>>;
 
 /// A connection: what sends requests, and what moves the bytes while somebody polls it.
 struct Link {
     sender: SendRequest<Full<Bytes>>,
     /// `None` once the other side closed it.
-    connection: Option<Connection<TokioIo<TcpStream>, Full<Bytes>>>,
-    authority: String,
+    connection: Option<Pipe>,
+    /// Scheme, host and port.
+    origin: String,
 }
 
 impl std::fmt::Debug for Link {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Link").field("authority", &self.authority).finish_non_exhaustive()
+        f.debug_struct("Link").field("origin", &self.origin).finish_non_exhaustive()
     }
 }
 
 impl HttpClient {
-    /// A client whose errors name `component`.
+    /// A client whose errors name `component`. It speaks plain HTTP only.
     #[must_use]
     pub fn new(component: impl Into<String>, config: HttpConfig) -> Self {
-        Self { component: component.into(), config, idle: Mutex::new(None) }
+        Self {
+            component: component.into(),
+            config,
+            #[cfg(feature = "tls")]
+            tls: None,
+            idle: Mutex::new(None),
+        }
+    }
+
+    /// The same client, which also speaks TLS where the address says `https`.
+    #[cfg(feature = "tls")]
+    #[must_use]
+    pub fn with_tls(self, tls: Tls) -> Self {
+        Self { tls: Some(tls), ..self }
     }
 
     /// Gets `url`.
@@ -121,7 +150,7 @@ impl HttpClient {
     pub async fn get(&self, ctx: &Ctx, url: &HttpUrl) -> Result<HttpReply> {
         let ctx = ctx.with_timeout(Duration::from_millis(self.config.timeout_ms));
         ctx.run(&self.component, async {
-            if let Some(mut link) = self.take_idle(url.authority()) {
+            if let Some(mut link) = self.take_idle(&url.origin()) {
                 let request = self.request("GET", url, &[], Bytes::new())?;
                 match self.exchange(&mut link, request).await {
                     Ok(reply) => return Ok(self.keep(link, reply)),
@@ -155,9 +184,9 @@ impl HttpClient {
         })
     }
 
-    fn take_idle(&self, authority: &str) -> Option<Link> {
+    fn take_idle(&self, origin: &str) -> Option<Link> {
         let link = self.idle.lock().unwrap_or_else(PoisonError::into_inner).take()?;
-        (link.authority == authority).then_some(link)
+        (link.origin == origin).then_some(link)
     }
 
     fn keep(&self, link: Link, reply: HttpReply) -> HttpReply {
@@ -180,12 +209,35 @@ impl HttpClient {
             stream.set_nodelay(true).map_err(|error| failed(&error))?;
             let (sender, connection) = hyper::client::conn::http1::Builder::new()
                 .max_buf_size(MAX_HEADER_BYTES)
-                .handshake(TokioIo::new(stream))
+                .handshake(TokioIo::new(self.wire(url, stream).await?))
                 .await
                 .map_err(|error| failed(&error))?;
-            Ok(Link { sender, connection: Some(connection), authority: url.authority().to_owned() })
+            Ok(Link { sender, connection: Some(connection), origin: url.origin() })
         })
         .await
+    }
+
+    #[cfg(feature = "tls")]
+    async fn wire(&self, url: &HttpUrl, stream: TcpStream) -> Result<Box<dyn Wire>> {
+        if !url.is_tls() {
+            return Ok(Box::new(stream));
+        }
+        let Some(tls) = &self.tls else { return Err(self.no_tls(url)) };
+        match tls.connect(url.host(), stream).await {
+            Ok(stream) => Ok(Box::new(stream)),
+            Err(error) => Err(self.unavailable(format!("cannot speak TLS with `{url}`: {error}"))),
+        }
+    }
+
+    #[cfg(not(feature = "tls"))]
+    #[expect(clippy::unused_async, reason = "with the feature `tls` it waits for the other side")]
+    async fn wire(&self, url: &HttpUrl, stream: TcpStream) -> Result<Box<dyn Wire>> {
+        if url.is_tls() { Err(self.no_tls(url)) } else { Ok(Box::new(stream)) }
+    }
+
+    fn no_tls(&self, url: &HttpUrl) -> Error {
+        let message = format!("`{url}` needs TLS, and this client was given none");
+        Error::new(ErrorKind::InvalidConfig, self.component.clone(), message)
     }
 
     fn request(
@@ -258,3 +310,6 @@ impl HttpClient {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+#[cfg(feature = "tls")]
+mod tls_tests;

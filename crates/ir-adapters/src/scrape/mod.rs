@@ -1,4 +1,4 @@
-//! Prometheus text endpoints over plain HTTP: each poll scrapes every target once, all at the same time.
+//! Prometheus text endpoints: each poll scrapes every target once, all at the same time.
 //!
 //! A target that cannot be scraped is `up` 0 for its entity, and the poll goes on: which of several targets is away is what
 //! the engine wants to know. When to poll is the engine's business.
@@ -15,6 +15,8 @@ use ir_core::{
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+#[cfg(feature = "tls")]
+use crate::http::Tls;
 use crate::http::{HttpClient, HttpConfig, HttpUrl};
 
 mod exposition;
@@ -114,8 +116,23 @@ impl ScrapeSource {
     ///
     /// # Errors
     ///
-    /// All problems at once: no target, addresses that are none, entities named twice, bounds of 0, a name that is none.
+    /// All problems at once: no target, addresses that are none or need TLS, entities named twice, bounds of 0, a name that is
+    /// none.
     pub fn new(config: ScrapeConfig) -> Result<Self, ConfigError> {
+        Self::build(config, None)
+    }
+
+    /// The same, with targets that may need TLS.
+    ///
+    /// # Errors
+    ///
+    /// As for [`new`](Self::new).
+    #[cfg(feature = "tls")]
+    pub fn with_tls(config: ScrapeConfig, tls: &Tls) -> Result<Self, ConfigError> {
+        Self::build(config, Some(&|client| client.with_tls(tls.clone())))
+    }
+
+    fn build(config: ScrapeConfig, tls: Option<&dyn Fn(HttpClient) -> HttpClient>) -> Result<Self, ConfigError> {
         let mut problems = Vec::new();
         if let Err(error) = ir_core::PartName::new(&config.name) {
             problems.push(Problem::at("name", error.message()));
@@ -146,7 +163,15 @@ impl ScrapeSource {
             }
             match HttpUrl::parse(&target.url) {
                 Err(error) => problems.push(Problem::at(format!("target[{n}].url"), error.message())),
-                Ok(url) => targets.push(Target::new(target.entity.clone(), url, http.clone())),
+                Ok(url) if url.is_tls() && tls.is_none() => {
+                    problems
+                        .push(Problem::at(format!("target[{n}].url"), "it needs TLS, and this source was given none"));
+                }
+                Ok(url) => {
+                    let plain = HttpClient::new(COMPONENT, http.clone());
+                    let client = if let Some(tls) = tls { tls(plain) } else { plain };
+                    targets.push(Target::new(target.entity.clone(), url, client));
+                }
             }
         }
         let ScrapeConfig { name, max_series, drop_labels, .. } = config;
@@ -155,7 +180,7 @@ impl ScrapeSource {
 }
 
 impl Target {
-    fn new(entity: EntityId, url: HttpUrl, http: HttpConfig) -> Self {
+    fn new(entity: EntityId, url: HttpUrl, client: HttpClient) -> Self {
         let up = Series {
             entity,
             metric: "up".to_owned(),
@@ -163,7 +188,7 @@ impl Target {
             unit: String::new(),
             labels: Labels::new(),
         };
-        Self { url, client: HttpClient::new(COMPONENT, http), up: Arc::new(up), known: Mutex::default() }
+        Self { url, client, up: Arc::new(up), known: Mutex::default() }
     }
 
     async fn scrape(&self, ctx: &Ctx, at: Timestamp, source: &ScrapeSource) -> Scraped {
