@@ -11,6 +11,8 @@ pub mod file;
 pub mod hook;
 #[cfg(feature = "http")]
 pub mod http;
+#[cfg(feature = "loki")]
+pub mod loki;
 #[cfg(feature = "memory")]
 pub mod memory;
 #[cfg(all(feature = "process", unix))]

@@ -74,11 +74,11 @@ impl Default for AlertmanagerConfig {
 /// # Examples
 ///
 /// ```no_run
-/// # use ir_core::{Ctx, Result};
+/// # use ir_core::{Ctx, Result, Secret};
 /// use ir_adapters::alertmanager::{AlertmanagerConfig, AlertmanagerSource};
 /// use ir_adapters::hook::{HookAuth, Token};
 ///
-/// # async fn example(ctx: &Ctx, token: &str) -> Result<()> {
+/// # async fn example(ctx: &Ctx, token: &Secret) -> Result<()> {
 /// let auth = HookAuth::Bearer(Token::new(token)?);
 /// let alerts = AlertmanagerSource::new(ctx, AlertmanagerConfig::default(), auth)?;
 /// let listener = tokio::net::TcpListener::bind("127.0.0.1:9095").await.unwrap();

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use ir_core::testkit::signal as laws;
-use ir_core::{EventKind, EventRecord, ManualClock};
+use ir_core::{EventKind, EventRecord, ManualClock, Secret};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
@@ -19,7 +19,7 @@ fn config() -> AlertmanagerConfig {
 fn source(config: AlertmanagerConfig) -> (AlertmanagerSource, Arc<ManualClock>) {
     let clock = Arc::new(ManualClock::new());
     let ctx = Ctx::new(clock.clone());
-    let auth = HookAuth::Bearer(Token::new(TOKEN).unwrap());
+    let auth = HookAuth::Bearer(Token::new(&Secret::new(TOKEN)).unwrap());
     (AlertmanagerSource::new(&ctx, config, auth).unwrap(), clock)
 }
 
@@ -268,7 +268,7 @@ fn all_mistakes_of_a_configuration_are_told() {
         ..AlertmanagerConfig::default()
     };
     let ctx = Ctx::new(Arc::new(ManualClock::new()));
-    let auth = HookAuth::Bearer(Token::new(TOKEN).unwrap());
+    let auth = HookAuth::Bearer(Token::new(&Secret::new(TOKEN)).unwrap());
     let error = AlertmanagerSource::new(&ctx, config, auth).unwrap_err();
     assert_eq!(error.problems().len(), 5, "{error}");
 }

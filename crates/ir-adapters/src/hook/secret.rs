@@ -1,9 +1,9 @@
-//! What must never be printed.
+//! What proves who sends: tokens and keys, which are never printed.
 
 use std::fmt;
 
 use hmac::{KeyInit as _, Mac as _};
-use ir_core::{Error, ErrorKind, Result};
+use ir_core::{Error, ErrorKind, Result, Secret};
 use sha2::Sha256;
 
 use super::COMPONENT;
@@ -15,8 +15,8 @@ const MIN_KEY_BYTES: usize = 24;
 const MAX_KEY_BYTES: usize = 64;
 
 /// A bearer token. Its text is in no message and no `Debug`.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Token(Box<str>);
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Token(Secret);
 
 impl Token {
     /// A token of at least 16 printable characters without spaces.
@@ -24,25 +24,20 @@ impl Token {
     /// # Errors
     ///
     /// `InvalidConfig`, without the text.
-    pub fn new(text: &str) -> Result<Self> {
-        if text.len() < 16 || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+    pub fn new(text: &Secret) -> Result<Self> {
+        let bytes = text.expose().as_bytes();
+        if bytes.len() < 16 || !bytes.iter().all(u8::is_ascii_graphic) {
             let message = "a bearer token has at least 16 printable characters and no spaces";
             return Err(Error::new(ErrorKind::InvalidConfig, COMPONENT, message));
         }
-        Ok(Self(text.into()))
+        Ok(Self(text.clone()))
     }
 
     /// Compares in a time that says nothing about where the texts differ: what is compared are their keyed hashes.
     pub(super) fn is(&self, given: &[u8]) -> bool {
         let hash = |text: &[u8]| HmacSha256::new_from_slice(COMPONENT.as_bytes()).map(|mac| mac.chain_update(text));
-        let (Ok(own), Ok(given)) = (hash(self.0.as_bytes()), hash(given)) else { return false };
+        let (Ok(own), Ok(given)) = (hash(self.0.expose().as_bytes()), hash(given)) else { return false };
         own.verify(&given.finalize().into_bytes()).is_ok()
-    }
-}
-
-impl fmt::Debug for Token {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Token(..)")
     }
 }
 
@@ -57,13 +52,13 @@ impl SigningKey {
     /// # Errors
     ///
     /// `InvalidConfig`, without the text.
-    pub fn from_text(text: &str) -> Result<Self> {
+    pub fn from_text(text: &Secret) -> Result<Self> {
         use base64::Engine as _;
         let wrong = || {
             let message = "a signing key is `whsec_` and 24 to 64 bytes in base64";
             Error::new(ErrorKind::InvalidConfig, COMPONENT, message)
         };
-        let text = text.strip_prefix("whsec_").ok_or_else(wrong)?;
+        let text = text.expose().strip_prefix("whsec_").ok_or_else(wrong)?;
         let bytes = base64::engine::general_purpose::STANDARD.decode(text).map_err(|_| wrong())?;
         Self::from_bytes(&bytes)
     }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use ir_core::Timestamp;
+use ir_core::{Secret, Timestamp};
 use proptest::prelude::*;
 
 use super::*;
@@ -18,7 +18,7 @@ fn at(unix_secs: i64) -> Timestamp {
 }
 
 fn key() -> SigningKey {
-    SigningKey::from_text(KEY).unwrap()
+    SigningKey::from_text(&Secret::new(KEY)).unwrap()
 }
 
 fn guard(window: ReplayWindow) -> HookGuard {
@@ -175,7 +175,7 @@ fn of_a_hundred_thousand_attacks_none_is_admitted() {
 #[test]
 fn a_token_must_be_the_very_one() {
     let token = "a-token-of-some-length";
-    let guard = HookGuard::new(HookAuth::Bearer(Token::new(token).unwrap()), ReplayWindow::default());
+    let guard = HookGuard::new(HookAuth::Bearer(Token::new(&Secret::new(token)).unwrap()), ReplayWindow::default());
     let with = |text: &str| admit(&guard, NOW, &[("authorization", text.to_owned())].into(), BODY).is_ok();
     assert!(with(&format!("Bearer {token}")) && with(&format!("bearer {token}")));
     for wrong in ["", "Bearer", "Bearer ", &format!("Basic {token}"), &format!("Bearer {token} "), token] {
@@ -190,15 +190,15 @@ fn a_token_must_be_the_very_one() {
 #[test]
 fn no_secret_is_ever_printed() {
     let canary = "canary-canary-canary-canary";
-    let (token, key) = (Token::new(canary).unwrap(), SigningKey::from_bytes(canary.as_bytes()).unwrap());
+    let (token, key) = (Token::new(&Secret::new(canary)).unwrap(), SigningKey::from_bytes(canary.as_bytes()).unwrap());
     let guards = [HookAuth::Bearer(token.clone()), HookAuth::Signed(vec![key.clone()])]
         .map(|auth| HookGuard::new(auth, ReplayWindow::default()));
     let mut printed = format!("{token:?} {key:?} {guards:?}");
     for wrong in [format!("{canary} with spaces"), "short".to_owned()] {
-        printed += &Token::new(&wrong).unwrap_err().to_string();
+        printed += &Token::new(&Secret::new(wrong)).unwrap_err().to_string();
     }
-    printed += &SigningKey::from_text(canary).unwrap_err().to_string();
-    printed += &SigningKey::from_text(&format!("whsec_{canary}")).unwrap_err().to_string();
+    printed += &SigningKey::from_text(&Secret::new(canary)).unwrap_err().to_string();
+    printed += &SigningKey::from_text(&Secret::new(format!("whsec_{canary}"))).unwrap_err().to_string();
     assert!(!printed.contains("canary") && !printed.contains("99, 97, 110"), "{printed}");
 }
 

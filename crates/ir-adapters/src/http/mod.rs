@@ -22,10 +22,12 @@ use ir_core::{Ctx, Error, ErrorKind, Result};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
+mod auth;
 #[cfg(feature = "tls")]
 mod tls;
 mod url;
 
+pub use auth::HttpAuth;
 #[cfg(feature = "tls")]
 pub use tls::Tls;
 pub use url::HttpUrl;
@@ -93,6 +95,7 @@ impl HttpReply {
 pub struct HttpClient {
     component: String,
     config: HttpConfig,
+    auth: Option<HttpAuth>,
     #[cfg(feature = "tls")]
     tls: Option<Tls>,
     idle: Mutex<Option<Link>>,
@@ -128,10 +131,17 @@ impl HttpClient {
         Self {
             component: component.into(),
             config,
+            auth: None,
             #[cfg(feature = "tls")]
             tls: None,
             idle: Mutex::new(None),
         }
+    }
+
+    /// The same client, which shows `auth` with every request.
+    #[must_use]
+    pub fn with_auth(self, auth: HttpAuth) -> Self {
+        Self { auth: Some(auth), ..self }
     }
 
     /// The same client, which also speaks TLS where the address says `https`.
@@ -148,10 +158,19 @@ impl HttpClient {
     /// `Unavailable`, `Timeout`, `Stopped`; `InvalidInput` when the answer is larger than allowed. A status other than 2xx is
     /// no error here.
     pub async fn get(&self, ctx: &Ctx, url: &HttpUrl) -> Result<HttpReply> {
+        self.get_with(ctx, url, &[]).await
+    }
+
+    /// Gets `url` with further `headers`.
+    ///
+    /// # Errors
+    ///
+    /// As for [`get`](Self::get).
+    pub async fn get_with(&self, ctx: &Ctx, url: &HttpUrl, headers: &[(&str, &str)]) -> Result<HttpReply> {
         let ctx = ctx.with_timeout(Duration::from_millis(self.config.timeout_ms));
         ctx.run(&self.component, async {
             if let Some(mut link) = self.take_idle(&url.origin()) {
-                let request = self.request("GET", url, &[], Bytes::new())?;
+                let request = self.request("GET", url, headers, Bytes::new())?;
                 match self.exchange(&mut link, request).await {
                     Ok(reply) => return Ok(self.keep(link, reply)),
                     // The other side may close a kept connection at any time, even while the request is on its way.
@@ -160,7 +179,7 @@ impl HttpClient {
                 }
             }
             let mut link = self.connect(&ctx, url).await?;
-            let request = self.request("GET", url, &[], Bytes::new())?;
+            let request = self.request("GET", url, headers, Bytes::new())?;
             let reply = self.exchange(&mut link, request).await?;
             Ok(self.keep(link, reply))
         })
@@ -248,6 +267,13 @@ impl HttpClient {
         body: Bytes,
     ) -> Result<hyper::Request<Full<Bytes>>> {
         let mut request = hyper::Request::builder().method(method).uri(url.path()).header("host", url.authority());
+        if let Some(auth) = &self.auth {
+            let mut value = hyper::header::HeaderValue::from_str(auth.header()).map_err(|_| {
+                Error::new(ErrorKind::InvalidConfig, self.component.clone(), "the credentials cannot stand in a header")
+            })?;
+            value.set_sensitive(true);
+            request = request.header("authorization", value);
+        }
         for (name, value) in headers {
             request = request.header(*name, *value);
         }

@@ -7,7 +7,7 @@ use ir_adapters::SystemClock;
 use ir_adapters::alertmanager::{AlertmanagerConfig, AlertmanagerSource};
 use ir_adapters::hook::{HookAuth, Token};
 use ir_adapters::http::{HttpClient, HttpConfig, HttpUrl};
-use ir_core::{Ctx, Cursor, EventKind, SignalSource, Stop};
+use ir_core::{Ctx, Cursor, EventKind, Secret, SignalSource, Stop};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
@@ -28,7 +28,7 @@ struct Stage {
 impl Stage {
     async fn new() -> Self {
         let (ctx, stop) = Ctx::stoppable(Arc::new(SystemClock::new()));
-        let auth = HookAuth::Bearer(Token::new(TOKEN).unwrap());
+        let auth = HookAuth::Bearer(Token::new(&Secret::new(TOKEN)).unwrap());
         let config = AlertmanagerConfig { repeat_ms: 500, ..AlertmanagerConfig::default() };
         let source = AlertmanagerSource::new(&ctx, config, auth).unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -1,0 +1,359 @@
+//! Grafana Loki: log lines by range queries, without loss or repetition at equal nanoseconds.
+//!
+//! Each poll reads every query from where it stood up to a little before now, page by page. Lines that Loki receives later than
+//! that little are not seen. What is read in one poll is bounded; the next poll goes on from there.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use async_trait::async_trait;
+use ir_core::config::Problem;
+use ir_core::{
+    ConfigError, Ctx, Cursor, EntityId, Error, Labels, LogLevel, LogRecord, PartName, Polled, Result, SignalSource,
+    Timestamp,
+};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::http::{HttpClient, HttpConfig, HttpUrl};
+
+mod answer;
+mod client;
+mod position;
+#[cfg(test)]
+mod tests;
+
+use answer::{Answer, Entry, Stream};
+use client::{Client, Range};
+use position::Position;
+
+const COMPONENT: &str = "loki";
+/// How many problems of one poll are told in words; the rest is only counted.
+const MAX_PROBLEMS: usize = 5;
+/// The longest range of one query: an hour stays below every usual limit of servers.
+const MAX_RANGE_NS: i64 = 3_600_000_000_000;
+/// The most fields of a line that are kept.
+const MAX_FIELDS: usize = 64;
+
+/// One query for lines.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct LokiQuery {
+    /// Its name: where it was read up to is kept under it.
+    pub name: String,
+    /// LogQL that gives lines: `{env="prod"} |= "error"`.
+    pub query: String,
+}
+
+/// What is read, and within which bounds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct LokiConfig {
+    /// The source's name in records. `loki`.
+    pub name: String,
+    /// Where the server is: `http://loki:3100`, with a path before `/loki/api` if there is one.
+    pub url: String,
+    /// The queries.
+    pub query: Vec<LokiQuery>,
+    /// The tenant (`X-Scope-OrgID`), where the server has several.
+    pub tenant: Option<String>,
+    /// The labels that name the entity, the first that a line has counts. `service_name`, `app`, `job`.
+    pub entity_labels: Vec<String>,
+    /// How far behind now is read, in milliseconds, so that lines which arrive late are not missed. 2,000.
+    pub lag_ms: u64,
+    /// How far back the first poll begins, in milliseconds. 0.
+    pub backfill_ms: u64,
+    /// The most lines of one page: not more than the server's `max_entries_limit_per_query`. 5,000.
+    #[schemars(range(min = 1))]
+    pub page: usize,
+    /// The most pages of one query in one poll. 10.
+    #[schemars(range(min = 1))]
+    pub max_pages: usize,
+    /// How long one page may take, in milliseconds. 5,000.
+    #[schemars(range(min = 1))]
+    pub timeout_ms: u64,
+    /// The most bytes of one page. 32 MiB.
+    #[schemars(range(min = 1))]
+    pub max_bytes: usize,
+}
+
+impl Default for LokiConfig {
+    fn default() -> Self {
+        Self {
+            name: "loki".to_owned(),
+            url: String::new(),
+            query: Vec::new(),
+            tenant: None,
+            entity_labels: ["service_name", "app", "job"].map(str::to_owned).to_vec(),
+            lag_ms: 2_000,
+            backfill_ms: 0,
+            page: 5_000,
+            max_pages: 10,
+            timeout_ms: 5_000,
+            max_bytes: 32 << 20,
+        }
+    }
+}
+
+/// Reads log lines from Loki.
+///
+/// The message is the line as it is; the stream's labels and the structured metadata become fields; the level is that of
+/// `detected_level` or `level`. Lines of nobody (none of the entity labels) are dropped and counted. When more than two pages
+/// of lines carry the very same nanosecond, those in the middle cannot be asked for: one is counted as dropped, and a problem
+/// says so.
+///
+/// A query that fails is a problem of the poll, which keeps its position, as long as another one answers.
+#[derive(Debug)]
+pub struct LokiSource {
+    config: LokiConfig,
+    client: Client,
+}
+
+impl LokiSource {
+    /// Checks the configuration. Nothing is connected yet.
+    ///
+    /// # Errors
+    ///
+    /// All problems at once: an address that is none, no query, names used twice, bounds of 0.
+    pub fn new(config: LokiConfig) -> Result<Self, ConfigError> {
+        let http = HttpConfig {
+            timeout_ms: config.timeout_ms,
+            connect_timeout_ms: config.timeout_ms,
+            max_bytes: config.max_bytes,
+        };
+        Self::with_client(config, HttpClient::new(COMPONENT, http))
+    }
+
+    /// The same with a client of the host's own: with credentials, with TLS, with other bounds.
+    ///
+    /// # Errors
+    ///
+    /// As for [`new`](Self::new).
+    pub fn with_client(config: LokiConfig, client: HttpClient) -> Result<Self, ConfigError> {
+        let mut problems = config.problems();
+        let url = match HttpUrl::parse(&config.url) {
+            Ok(url) if url.path().contains('?') => {
+                problems.push(Problem::at("url", "parameters do not belong into it"));
+                Some(url)
+            }
+            Ok(url) => Some(url),
+            Err(error) => {
+                problems.push(Problem::at("url", error.message()));
+                None
+            }
+        };
+        let Some(url) = url else { return Err(ConfigError::of(problems)) };
+        let client = Client { http: client, url, tenant: config.tenant.clone() };
+        ConfigError::check(problems, Self { config, client })
+    }
+}
+
+impl LokiConfig {
+    fn problems(&self) -> Vec<Problem> {
+        let mut problems = Vec::new();
+        if let Err(error) = PartName::new(&self.name) {
+            problems.push(Problem::at("name", error.message()));
+        }
+        if self.query.is_empty() {
+            problems.push(Problem::at("query", "at least one query is needed"));
+        }
+        let mut names = BTreeSet::new();
+        for (n, query) in self.query.iter().enumerate() {
+            if !names.insert(&query.name) {
+                problems.push(Problem::at(format!("query[{n}].name"), format!("`{}` is named twice", query.name)));
+            }
+            if query.query.trim().is_empty() {
+                problems.push(Problem::at(format!("query[{n}].query"), "is empty"));
+            }
+        }
+        if self.entity_labels.is_empty() {
+            problems.push(Problem::at("entity_labels", "name at least one label"));
+        }
+        if self.tenant.as_ref().is_some_and(|tenant| !tenant.bytes().all(|byte| byte.is_ascii_graphic())) {
+            problems.push(Problem::at("tenant", "a tenant is printable text without spaces"));
+        }
+        let bounds = [
+            ("page", self.page == 0),
+            ("max_pages", self.max_pages == 0),
+            ("timeout_ms", self.timeout_ms == 0),
+            ("max_bytes", self.max_bytes == 0),
+        ];
+        let zero = bounds.into_iter().filter(|(_, is_zero)| *is_zero);
+        problems.extend(zero.map(|(field, _)| Problem::at(field, "must be more than 0")));
+        problems
+    }
+}
+
+/// What one poll has gathered so far.
+#[derive(Debug, Default)]
+struct Gathered {
+    lines: Vec<LogRecord>,
+    dropped: u64,
+    problems: Vec<String>,
+}
+
+impl Gathered {
+    fn drop_some(&mut self, n: u64, problem: impl FnOnce() -> String) {
+        self.dropped += n;
+        self.tell(problem);
+    }
+
+    fn tell(&mut self, problem: impl FnOnce() -> String) {
+        if self.problems.len() < MAX_PROBLEMS {
+            self.problems.push(problem());
+        }
+    }
+}
+
+impl LokiSource {
+    /// Reads a query from `position` up to `end`, which moves as pages come; an error leaves it behind the last whole page.
+    async fn read(
+        &self,
+        ctx: &Ctx,
+        query: &str,
+        position: &mut Position,
+        end: i64,
+        gathered: &mut Gathered,
+    ) -> Result<()> {
+        for _ in 0..self.config.max_pages {
+            if position.nanos >= end {
+                return Ok(());
+            }
+            let until = end.min(position.nanos.saturating_add(MAX_RANGE_NS));
+            let range = Range { start: position.nanos, end: until, limit: self.config.page, backward: false };
+            let reply = self.client.query_range(ctx, query, range).await?;
+            let answer = answer::read(&reply.body)?;
+            let last = answer.streams.iter().flat_map(|stream| &stream.values).map(|entry| entry.nanos).max();
+            let next = match last {
+                Some(last) if answer.len() >= self.config.page => {
+                    if last <= position.nanos {
+                        self.read_nanosecond(ctx, query, position, &answer, gathered).await?;
+                        *position = Position::at(position.nanos.saturating_add(1));
+                        continue;
+                    }
+                    // The page may have ended among lines of this very nanosecond.
+                    Position { nanos: last, seen: names_at(last, &answer) }
+                }
+                _ => Position::at(until),
+            };
+            self.take(&answer, position, gathered);
+            *position = next;
+        }
+        Ok(())
+    }
+
+    /// A whole page of one nanosecond: the other end of it is all that can be asked for beside.
+    async fn read_nanosecond(
+        &self,
+        ctx: &Ctx,
+        query: &str,
+        position: &Position,
+        first: &Answer<'_>,
+        gathered: &mut Gathered,
+    ) -> Result<()> {
+        let nanos = position.nanos;
+        let range = Range { start: nanos, end: nanos.saturating_add(1), limit: self.config.page, backward: true };
+        let reply = self.client.query_range(ctx, query, range).await?;
+        let other = answer::read(&reply.body)?;
+        self.take(first, position, gathered);
+        let mut known = position.clone();
+        known.seen.extend(names_at(nanos, first));
+        self.take(&other, &known, gathered);
+        let apart = names_at(nanos, first).is_disjoint(&names_at(nanos, &other));
+        if apart && other.len() >= self.config.page {
+            gathered.drop_some(1, || format!("more than {} lines of one nanosecond", 2 * self.config.page));
+        }
+        Ok(())
+    }
+
+    /// Takes what is new behind `position`.
+    fn take(&self, answer: &Answer<'_>, position: &Position, gathered: &mut Gathered) {
+        for stream in &answer.streams {
+            let about = |label: &String| stream.stream.iter().find(|(key, _)| key == label).map(|(_, value)| value);
+            let entity = self.config.entity_labels.iter().find_map(about).map(|name| EntityId::new(name.as_ref()));
+            for entry in &stream.values {
+                if position.has(stream, entry) {
+                    continue;
+                }
+                match &entity {
+                    Some(Ok(entity)) => gathered.lines.push(record(entity, stream, entry)),
+                    Some(Err(error)) => gathered.drop_some(1, || error.message().to_owned()),
+                    None => gathered.drop_some(1, || "a stream has none of the labels that name an entity".to_owned()),
+                }
+            }
+        }
+    }
+}
+
+/// The entries at that nanosecond.
+fn names_at(nanos: i64, answer: &Answer<'_>) -> BTreeSet<String> {
+    let mut names = BTreeSet::new();
+    for stream in &answer.streams {
+        let there = stream.values.iter().filter(|entry| entry.nanos == nanos);
+        names.extend(there.map(|entry| position::name(stream, entry)));
+    }
+    names
+}
+
+fn record(entity: &EntityId, stream: &Stream<'_>, entry: &Entry<'_>) -> LogRecord {
+    let pairs = || stream.stream.iter().chain(&entry.metadata);
+    let level = |name: &str| pairs().find(|(key, _)| key == name).and_then(|(_, value)| level_of(value));
+    let fields: Labels = pairs().take(MAX_FIELDS).map(|(key, value)| (key.as_ref(), value.as_ref())).collect();
+    LogRecord {
+        entity: entity.clone(),
+        at: Timestamp::from_nanos(entry.nanos),
+        level: level("detected_level").or_else(|| level("level")),
+        message: entry.line.clone().into_owned(),
+        fields,
+    }
+}
+
+/// The words that Loki detects, and their usual variants.
+fn level_of(word: &str) -> Option<LogLevel> {
+    let levels: [(&[&str], LogLevel); 6] = [
+        (&["trace", "trc"], LogLevel::Trace),
+        (&["debug", "dbg"], LogLevel::Debug),
+        (&["info", "inf", "information", "notice"], LogLevel::Info),
+        (&["warn", "wrn", "warning"], LogLevel::Warn),
+        (&["error", "err"], LogLevel::Error),
+        (&["fatal", "critical", "panic", "emerg", "alert"], LogLevel::Fatal),
+    ];
+    levels.into_iter().find(|(words, _)| words.iter().any(|w| word.eq_ignore_ascii_case(w))).map(|(_, level)| level)
+}
+
+#[async_trait]
+impl SignalSource for LokiSource {
+    fn name(&self) -> &str {
+        &self.config.name
+    }
+
+    async fn poll(&self, ctx: &Ctx, cursor: &Cursor) -> Result<Polled> {
+        let mut known = position::read(cursor)?;
+        let now = ctx.now().wall;
+        let back = |ms: u64| now.minus(std::time::Duration::from_millis(ms)).as_nanos();
+        let end = back(self.config.lag_ms);
+        let mut gathered = Gathered::default();
+        let mut positions = BTreeMap::new();
+        let mut failed: Option<Error> = None;
+        let mut n_failed = 0;
+        for LokiQuery { name, query } in &self.config.query {
+            let begin = || Position::at(back(self.config.lag_ms.saturating_add(self.config.backfill_ms)));
+            let mut position = known.remove(name).unwrap_or_else(begin);
+            let before = position.clone();
+            if let Err(error) = self.read(ctx, query, &mut position, end, &mut gathered).await {
+                // Pages that came before it failed are good.
+                n_failed += usize::from(position == before);
+                gathered.tell(|| format!("query `{name}`: {}", error.message()));
+                failed = failed.or(Some(error));
+            }
+            positions.insert(name.clone(), position);
+        }
+        if let Some(error) = failed.filter(|_| n_failed == self.config.query.len()) {
+            return Err(error);
+        }
+        gathered.lines.sort_by_key(|line| line.at);
+        let mut polled = Polled { next: position::write(&positions)?, ..Polled::default() };
+        polled.batch.logs = gathered.lines;
+        (polled.dropped, polled.problems) = (gathered.dropped, gathered.problems);
+        Ok(polled)
+    }
+}

@@ -1,0 +1,436 @@
+//! Recorded answers of a real Loki, and a double that pages as it does.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use ir_core::testkit::signal as laws;
+use ir_core::{Clock as _, ErrorKind, ManualClock};
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+
+use super::*;
+
+/// One exchange with the real server: status, and the body of the answer.
+fn recorded(name: &str) -> (u16, Vec<u8>) {
+    let path = format!("{}/tests/fixtures/loki/{name}.json", env!("CARGO_MANIFEST_DIR"));
+    let exchange: Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+    let response = &exchange["response"];
+    let body = match response.get("body_json") {
+        Some(body) => body.to_string(),
+        None => response["body_text"].as_str().unwrap_or_default().to_owned(),
+    };
+    (response["status"].as_u64().unwrap().try_into().unwrap(), body.into_bytes())
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Line {
+    nanos: i64,
+    stream: &'static str,
+    text: String,
+}
+
+/// What the server does with a request instead of answering it.
+#[derive(Debug, Clone)]
+enum Mood {
+    Answers,
+    Says(u16, Vec<u8>),
+    Truncates,
+    Endless,
+    Hangs,
+}
+
+/// A Loki of the test: keeps lines, and answers range queries with the semantics of the real one. The start is within, the end
+/// is not; the limit is over all streams together; equal entries are one.
+#[derive(Debug)]
+struct Double {
+    lines: Mutex<Vec<Line>>,
+    mood: Mutex<Mood>,
+    n_asked: AtomicUsize,
+    heads: Mutex<Vec<String>>,
+}
+
+impl Double {
+    async fn start() -> (Arc<Self>, String) {
+        let double = Arc::new(Self {
+            lines: Mutex::default(),
+            mood: Mutex::new(Mood::Answers),
+            n_asked: AtomicUsize::new(0),
+            heads: Mutex::default(),
+        });
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let shared = double.clone();
+        tokio::spawn(async move {
+            loop {
+                let (stream, _) = listener.accept().await.unwrap();
+                tokio::spawn(shared.clone().serve(stream));
+            }
+        });
+        (double, url)
+    }
+
+    fn add(&self, nanos: i64, stream: &'static str, text: impl Into<String>) {
+        let line = Line { nanos, stream, text: text.into() };
+        let mut lines = self.lines.lock().unwrap();
+        if !lines.contains(&line) {
+            lines.push(line);
+        }
+    }
+
+    fn mood(&self, mood: Mood) {
+        *self.mood.lock().unwrap() = mood;
+    }
+
+    async fn serve(self: Arc<Self>, mut stream: TcpStream) {
+        let mut read = Vec::new();
+        let mut chunk = [0; 4096];
+        while let Ok(n) = stream.read(&mut chunk).await
+            && n > 0
+        {
+            read.extend_from_slice(&chunk[..n]);
+            if !read.ends_with(b"\r\n\r\n") {
+                continue;
+            }
+            let head = String::from_utf8(std::mem::take(&mut read)).unwrap();
+            self.n_asked.fetch_add(1, Ordering::SeqCst);
+            self.heads.lock().unwrap().push(head.to_ascii_lowercase());
+            let mood = self.mood.lock().unwrap().clone();
+            let cut = matches!(mood, Mood::Truncates);
+            let (status, body) = match mood {
+                Mood::Answers | Mood::Truncates => (200, self.answer(&head)),
+                Mood::Says(status, body) => (status, body),
+                Mood::Endless => (200, b" ".repeat(1 << 20)),
+                Mood::Hangs => return std::future::pending().await,
+            };
+            let head = format!("HTTP/1.1 {status} X\r\ncontent-length: {}\r\n\r\n", body.len());
+            let body = if cut { &body[..body.len() / 2] } else { &body[..] };
+            // A client that has seen enough hangs up.
+            if stream.write_all(head.as_bytes()).await.is_err() || stream.write_all(body).await.is_err() || cut {
+                return;
+            }
+        }
+    }
+
+    fn answer(&self, head: &str) -> Vec<u8> {
+        let target = head.split(' ').nth(1).unwrap();
+        assert!(target.starts_with("/loki/api/v1/query_range?"), "{target}");
+        let value = |name: &str| {
+            let pairs = target.split_once('?').unwrap().1.split('&');
+            pairs.filter_map(|pair| pair.split_once('=')).find(|(key, _)| *key == name).unwrap().1
+        };
+        let number = |name: &str| value(name).parse::<i64>().unwrap();
+        let mut lines = self.lines.lock().unwrap().clone();
+        lines.retain(|line| number("start") <= line.nanos && line.nanos < number("end"));
+        lines.sort_by_key(|line| line.nanos);
+        if value("direction") == "backward" {
+            lines.reverse();
+        }
+        lines.truncate(number("limit").try_into().unwrap());
+        let mut streams: BTreeMap<&str, Vec<Value>> = BTreeMap::new();
+        for line in lines {
+            streams.entry(line.stream).or_default().push(json!([line.nanos.to_string(), line.text]));
+        }
+        let labels = |stream: &str| match stream {
+            "" => json!({ "zone": "a" }),
+            stream => json!({ "service_name": stream, "detected_level": "error" }),
+        };
+        let result: Vec<Value> =
+            streams.into_iter().map(|(s, values)| json!({ "stream": labels(s), "values": values })).collect();
+        json!({ "status": "success", "data": { "resultType": "streams", "result": result } }).to_string().into_bytes()
+    }
+}
+
+const SECOND: i64 = 1_000_000_000;
+
+fn config(url: &str) -> LokiConfig {
+    let query = vec![LokiQuery { name: "all".into(), query: "{zone=\"a\"} |= \"x & y\"".into() }];
+    LokiConfig {
+        url: url.to_owned(),
+        query,
+        page: 10,
+        max_pages: 100,
+        lag_ms: 0,
+        timeout_ms: 500,
+        max_bytes: 64 << 10,
+        ..LokiConfig::default()
+    }
+}
+
+struct Stage {
+    double: Arc<Double>,
+    source: LokiSource,
+    clock: Arc<ManualClock>,
+    ctx: Ctx,
+    /// When the clock stood at the beginning.
+    start: i64,
+}
+
+impl Stage {
+    async fn new(change: impl FnOnce(&mut LokiConfig)) -> Self {
+        let (double, url) = Double::start().await;
+        let mut config = config(&url);
+        change(&mut config);
+        let clock = Arc::new(ManualClock::new());
+        let (ctx, start) = (Ctx::new(clock.clone()), clock.now().wall.as_nanos());
+        Self { double, source: LokiSource::new(config).unwrap(), clock, ctx, start }
+    }
+
+    async fn poll(&self, cursor: &Cursor) -> Polled {
+        self.source.poll(&self.ctx, cursor).await.unwrap()
+    }
+
+    async fn begin(&self) -> Cursor {
+        self.poll(&Cursor::default()).await.next
+    }
+
+    fn texts(polled: &Polled) -> Vec<&str> {
+        polled.batch.logs.iter().map(|line| line.message.as_str()).collect()
+    }
+}
+
+#[tokio::test]
+async fn pages_that_end_among_equal_nanoseconds_lose_and_repeat_nothing() {
+    let stage = Stage::new(|_| {}).await;
+    let mut cursor = stage.begin().await;
+    // Runs of every length up to nearly two pages share a nanosecond, over two streams.
+    let mut n = 0;
+    for run in 1..19 {
+        for _ in 0..run {
+            n += 1;
+            let stream = if n % 3 == 0 { "web" } else { "db" };
+            stage.double.add(stage.start + i64::from(run) * 1000, stream, format!("line {n:04}"));
+        }
+    }
+    stage.clock.advance(Duration::from_secs(1));
+    let polled = stage.poll(&cursor).await;
+    let mut texts = Stage::texts(&polled);
+    assert!(polled.batch.logs.is_sorted_by_key(|line| line.at));
+    texts.sort_unstable();
+    let expected: Vec<String> = (1..=n).map(|n| format!("line {n:04}")).collect();
+    assert_eq!(texts, expected, "each line once");
+    assert_eq!((polled.dropped, polled.problems.as_slice()), (0, &[][..]));
+    cursor = polled.next;
+    assert!(stage.poll(&cursor).await.batch.is_empty());
+}
+
+#[tokio::test]
+async fn a_poll_reads_only_so_many_pages_and_the_next_goes_on_within_a_nanosecond() {
+    let stage = Stage::new(|config| (config.page, config.max_pages) = (4, 1)).await;
+    let mut cursor = stage.begin().await;
+    for n in 0..40 {
+        stage.double.add(stage.start + (n / 6) * SECOND / 100, "web", format!("{n:02}"));
+    }
+    stage.clock.advance(Duration::from_secs(1));
+    let mut all = Vec::new();
+    for _ in 0..40 {
+        let polled = stage.poll(&cursor).await;
+        assert!(polled.batch.len() <= 8, "{} lines in one poll", polled.batch.len());
+        all.extend(Stage::texts(&polled).into_iter().map(str::to_owned));
+        cursor = polled.next;
+    }
+    all.sort();
+    assert_eq!(all, (0..40).map(|n| format!("{n:02}")).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn more_lines_of_one_nanosecond_than_can_be_asked_for_are_told_and_the_rest_goes_on() {
+    let stage = Stage::new(|_| {}).await;
+    let cursor = stage.begin().await;
+    for n in 0..35 {
+        stage.double.add(stage.start + 5, "web", format!("{n:02}"));
+    }
+    stage.double.add(stage.start + 6, "web", "after");
+    stage.clock.advance(Duration::from_secs(1));
+    let polled = stage.poll(&cursor).await;
+    assert_eq!((polled.batch.len(), polled.dropped), (21, 1));
+    assert!(Stage::texts(&polled).contains(&"after"));
+    assert!(polled.problems[0].contains("one nanosecond"), "{:?}", polled.problems);
+}
+
+#[tokio::test]
+async fn nothing_is_lost_or_repeated_while_the_server_fails_now_and_then() {
+    let stage = Stage::new(|_| {}).await;
+    let mut cursor = stage.begin().await;
+    let (mut n, mut all) = (0, Vec::new());
+    let as_500 = recorded("query_too_many_outstanding_as_500");
+    let moods = [
+        Mood::Answers,
+        Mood::Says(as_500.0, as_500.1),
+        Mood::Answers,
+        Mood::Truncates,
+        Mood::Says(429, b"slow down".to_vec()),
+        Mood::Endless,
+        Mood::Says(200, b"{\"status\":\"success\",\"da".to_vec()),
+        Mood::Answers,
+    ];
+    for round in 0..40 {
+        for _ in 0..round % 23 {
+            n += 1;
+            stage.double.add(stage.start + round * SECOND + i64::from(n % 3), "web", format!("{n:04}"));
+        }
+        stage.clock.advance(Duration::from_secs(1));
+        let mood = &moods[usize::try_from(round).unwrap() % moods.len()];
+        stage.double.mood(mood.clone());
+        match stage.source.poll(&stage.ctx, &cursor).await {
+            Ok(polled) => {
+                all.extend(Stage::texts(&polled).into_iter().map(str::to_owned));
+                cursor = polled.next;
+            }
+            Err(error) => assert!(!matches!(mood, Mood::Answers), "{error}"),
+        }
+    }
+    all.sort();
+    assert_eq!(all, (1..=n).map(|n| format!("{n:04}")).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn a_query_that_fails_does_not_keep_another_from_being_read() {
+    let stage = Stage::new(|config| {
+        config.query.push(LokiQuery { name: "second".into(), query: "{a=\"b\"}".into() });
+        config.entity_labels = vec!["service_name".into()];
+    })
+    .await;
+    let cursor = stage.begin().await;
+    stage.double.add(stage.start + 1, "web", "one");
+    stage.double.add(stage.start + 2, "", "of nobody");
+    stage.clock.advance(Duration::from_secs(1));
+    let polled = stage.poll(&cursor).await;
+    // Both queries are answered alike by this server.
+    assert_eq!((Stage::texts(&polled), polled.dropped), (vec!["one", "one"], 2));
+    stage.double.mood(Mood::Says(429, Vec::new()));
+    let error = stage.source.poll(&stage.ctx, &cursor).await.unwrap_err();
+    assert!(error.kind() == ErrorKind::RateLimited && error.is_retryable(), "{error}");
+}
+
+#[test]
+fn recorded_answers_are_read() {
+    let (_, body) = recorded("query_range_two_streams");
+    let answer = answer::read(&body).unwrap();
+    assert_eq!((answer.streams.len(), answer.len()), (2, 8));
+    assert_eq!(answer.streams[1].values[0].line, "line with unicode \u{2603} and \"quotes\" and \\ and \t tab");
+    let (_, body) = recorded("query_range_categorized_labels");
+    let answer = answer::read(&body).unwrap();
+    let stream = &answer.streams[0];
+    assert_eq!(stream.values[0].metadata[0], ("detected_level".into(), "info".into()));
+    let line = record(&EntityId::literal("payments"), stream, &stream.values[0]);
+    assert_eq!((line.level, line.fields.get("trace_id")), (Some(LogLevel::Info), Some("t16")));
+    assert_eq!((line.at.as_nanos(), line.fields.get("status")), (1_795_211_364_109_914_515, None));
+    for (name, entries) in [("query_range_empty", 0), ("query_range_structured_metadata", 2)] {
+        assert_eq!(answer::read(&recorded(name).1).unwrap().len(), entries, "{name}");
+    }
+    // No `data` at all.
+    assert_eq!(answer::read(br#"{"status":"success"}"#).unwrap().len(), 0);
+    let error = answer::read(&recorded("query_range_matrix").1).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidConfig, "{error}");
+}
+
+#[tokio::test]
+async fn recorded_errors_have_their_kind_and_their_words() {
+    let stage = Stage::new(|_| {}).await;
+    let cursor = stage.begin().await;
+    stage.clock.advance(Duration::from_secs(1));
+    let rows = [
+        ("query_too_many_outstanding", ErrorKind::RateLimited, "too many outstanding"),
+        ("query_too_many_outstanding_as_500", ErrorKind::RateLimited, "Code(429)"),
+        ("query_range_limit_too_big", ErrorKind::InvalidConfig, "max entries limit"),
+        ("query_max_bytes_read", ErrorKind::InvalidConfig, "too many bytes"),
+        ("query_range_bad_parse", ErrorKind::InvalidConfig, "parse error"),
+        ("query_no_tenant", ErrorKind::Unauthorized, "no org id"),
+        ("query_timeout", ErrorKind::Timeout, "timed out"),
+    ];
+    for (name, kind, words) in rows {
+        let (status, body) = recorded(name);
+        stage.double.mood(Mood::Says(status, body));
+        let error = stage.source.poll(&stage.ctx, &cursor).await.unwrap_err();
+        assert!(error.kind() == kind && error.message().contains(words), "{name}: {error}");
+    }
+}
+
+#[tokio::test]
+async fn a_silent_server_costs_the_time_allowed_and_tenant_and_credentials_are_sent_and_never_told() {
+    let (double, url) = Double::start().await;
+    let canary = "canary-in-the-mine";
+    let auth = crate::http::HttpAuth::bearer(&ir_core::Secret::new(canary)).unwrap();
+    let http = HttpConfig { timeout_ms: 200, ..HttpConfig::default() };
+    let client = HttpClient::new(COMPONENT, http).with_auth(auth);
+    let config = LokiConfig { tenant: Some("team-a".into()), backfill_ms: 1_000, ..config(&url) };
+    let source = LokiSource::with_client(config, client).unwrap();
+    // Time passes here, because it is waited for.
+    let ctx = Ctx::new(Arc::new(crate::SystemClock::new()));
+    source.poll(&ctx, &Cursor::default()).await.unwrap();
+    let head = double.heads.lock().unwrap().pop().unwrap();
+    assert!(head.contains("x-scope-orgid: team-a") && head.contains(&format!("authorization: bearer {canary}")));
+    assert!(head.contains("query=%7bzone%3d%22a%22%7d%20%7c%3d%20%22x%20%26%20y%22&"), "{head}");
+    double.mood(Mood::Hangs);
+    let error = source.poll(&ctx, &Cursor::default()).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Timeout);
+    assert!(!format!("{error:?} {source:?}").contains("canary"));
+}
+
+struct Pusher(Arc<Double>, AtomicUsize);
+
+#[async_trait]
+impl laws::Supply for Pusher {
+    async fn add(&self, n: usize) {
+        for _ in 0..n {
+            let now = crate::SystemClock::new().now().wall.as_nanos();
+            let n = self.1.fetch_add(1, Ordering::SeqCst);
+            self.0.add(now, "web", format!("line {n}"));
+        }
+    }
+
+    async fn spoil(&self, n: usize) -> u64 {
+        for _ in 0..n {
+            let now = crate::SystemClock::new().now().wall.as_nanos();
+            let n = self.1.fetch_add(1, Ordering::SeqCst);
+            self.0.add(now, "", format!("of nobody {n}"));
+        }
+        n as u64
+    }
+
+    async fn hang(&self) -> bool {
+        self.0.mood(Mood::Hangs);
+        true
+    }
+}
+
+#[tokio::test]
+async fn it_keeps_the_laws_of_sources() {
+    let ctx = Ctx::new(Arc::new(crate::SystemClock::new()));
+    laws::check_all(&ctx, async || {
+        let (double, url) = Double::start().await;
+        let source = LokiSource::new(LokiConfig { timeout_ms: 5_000, ..config(&url) }).unwrap();
+        let supply: Box<dyn laws::Supply> = Box::new(Pusher(double, AtomicUsize::new(0)));
+        (Arc::new(source) as Arc<dyn SignalSource>, supply)
+    })
+    .await
+    .unwrap();
+}
+
+#[test]
+fn all_mistakes_of_a_configuration_are_told() {
+    let query = |name: &str| LokiQuery { name: name.into(), query: " ".into() };
+    let config = LokiConfig {
+        name: "no name".into(),
+        url: "loki".into(),
+        query: vec![query("a"), query("a")],
+        tenant: Some("a b".into()),
+        entity_labels: Vec::new(),
+        page: 0,
+        max_pages: 0,
+        ..LokiConfig::default()
+    };
+    let error = LokiSource::new(config).unwrap_err();
+    assert_eq!(error.problems().len(), 9, "{error}");
+}
+
+#[tokio::test]
+async fn a_cursor_of_somebody_else_is_refused() {
+    let stage = Stage::new(|_| {}).await;
+    for text in ["12", "{\"all\":{\"nanos\":5}}", "{\"all\":{\"nanos\":\"x\"}}", "{"] {
+        let error = stage.source.poll(&stage.ctx, &Cursor::new(text)).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidInput, "{text}");
+    }
+}
