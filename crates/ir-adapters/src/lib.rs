@@ -17,6 +17,8 @@ pub mod loki;
 pub mod memory;
 #[cfg(all(feature = "process", unix))]
 pub mod process;
+#[cfg(feature = "prometheus")]
+pub mod prometheus;
 #[cfg(feature = "scrape")]
 pub mod scrape;
 #[cfg(feature = "tail")]
@@ -24,5 +26,7 @@ pub mod tail;
 
 #[cfg(any(feature = "file", feature = "tail"))]
 mod blocking;
+#[cfg(any(feature = "loki", feature = "prometheus"))]
+mod json;
 
 pub use clock::SystemClock;

@@ -31,6 +31,8 @@ pub use auth::HttpAuth;
 #[cfg(feature = "tls")]
 pub use tls::Tls;
 pub use url::HttpUrl;
+#[cfg(any(feature = "loki", feature = "prometheus"))]
+pub(crate) use url::encode;
 
 /// The most bytes taken of a header section.
 const MAX_HEADER_BYTES: usize = 64 << 10;

@@ -95,6 +95,22 @@ impl fmt::Display for HttpUrl {
     }
 }
 
+/// Percent-encodes a value of a query string (RFC 3986).
+#[cfg(any(feature = "loki", feature = "prometheus"))]
+pub(crate) fn encode(text: &str) -> String {
+    use std::fmt::Write as _;
+    let mut out = String::with_capacity(text.len() * 3 / 2);
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            out.push(char::from(byte));
+        } else {
+            // Writing to a string cannot fail.
+            let _ = write!(out, "%{byte:02X}");
+        }
+    }
+    out
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -11,15 +11,13 @@ use serde::Deserialize;
 use serde::de::{Deserializer, Error as _, IgnoredAny, SeqAccess, Visitor};
 
 use super::COMPONENT;
+use crate::json::{Pairs, Text, pairs};
 
 /// All entries of an answer, stream by stream.
 #[derive(Debug, Default)]
 pub(super) struct Answer<'a> {
     pub(super) streams: Vec<Stream<'a>>,
 }
-
-/// Pairs of names and values, as they stand in the answer.
-pub(super) type Pairs<'a> = Vec<(Cow<'a, str>, Cow<'a, str>)>;
 
 /// Entries that share their labels.
 #[derive(Debug, Deserialize)]
@@ -86,28 +84,6 @@ struct Data<'a, R> {
     kind: Cow<'a, str>,
     #[serde(bound(deserialize = "R: Deserialize<'de>"))]
     result: R,
-}
-
-/// Text that is borrowed from the answer where nothing in it is escaped.
-#[derive(Deserialize)]
-struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
-
-fn pairs<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Pairs<'de>, D::Error> {
-    struct Map;
-    impl<'de> Visitor<'de> for Map {
-        type Value = Pairs<'de>;
-        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str("labels")
-        }
-        fn visit_map<A: serde::de::MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-            let mut pairs = Vec::with_capacity(map.size_hint().unwrap_or(8).min(64));
-            while let Some((Text(key), Text(value))) = map.next_entry()? {
-                pairs.push((key, value));
-            }
-            Ok(pairs)
-        }
-    }
-    deserializer.deserialize_map(Map)
 }
 
 /// What stands beside a line.

@@ -3,7 +3,7 @@
 use ir_core::{Ctx, Error, ErrorKind, Result};
 
 use super::COMPONENT;
-use crate::http::{HttpClient, HttpReply, HttpUrl};
+use crate::http::{HttpClient, HttpReply, HttpUrl, encode};
 
 /// So much of an error's text is told.
 const MAX_ERROR_CHARS: usize = 200;
@@ -61,19 +61,4 @@ fn meaning(reply: &HttpReply) -> Error {
     };
     let text: String = text.trim().chars().take(MAX_ERROR_CHARS).collect();
     Error::new(kind, COMPONENT, format!("status {}: {text}", reply.status))
-}
-
-/// A value of a query string (RFC 3986).
-fn encode(text: &str) -> String {
-    use std::fmt::Write as _;
-    let mut out = String::with_capacity(text.len() * 3 / 2);
-    for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-            out.push(char::from(byte));
-        } else {
-            // Writing to a string cannot fail.
-            let _ = write!(out, "%{byte:02X}");
-        }
-    }
-    out
 }

@@ -48,6 +48,20 @@ impl Server {
         std::mem::replace(&mut self.folder, TempDir::new().unwrap())
     }
 
+    /// Asks it to end, waits until it has, and gives its folder for the next one.
+    pub(crate) async fn end(mut self) -> TempDir {
+        self.signal("TERM");
+        let child = &mut self.child;
+        wait_for("the server ends", async || child.try_wait().unwrap()).await;
+        std::mem::replace(&mut self.folder, TempDir::new().unwrap())
+    }
+
+    /// Sends it a signal by its name. `STOP` makes it silent.
+    pub(crate) fn signal(&self, name: &str) {
+        let line = format!("kill -{name} {}", self.child.id());
+        assert!(Command::new("sh").args(["-c", &line]).status().unwrap().success(), "{line}");
+    }
+
     fn stop(&mut self) {
         // It may have ended by itself.
         let _ = self.child.kill();
@@ -67,6 +81,16 @@ impl Drop for Server {
 /// An address that nobody listens on at the moment.
 pub(crate) fn free_address() -> SocketAddr {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+}
+
+/// Looks again and again until it is so.
+pub(crate) async fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let waited = tokio::time::timeout(PATIENCE, async {
+        while !is_so() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    });
+    assert!(waited.await.is_ok(), "waited in vain: {what}");
 }
 
 /// Asks again and again until there is an answer.

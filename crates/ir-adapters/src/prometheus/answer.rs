@@ -1,0 +1,144 @@
+//! The answer to a query for samples, read without building a tree of JSON values.
+//!
+//! Times are seconds with a fraction, values are text. Native histograms stand in `histograms` and have no samples here.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use ir_core::{Error, ErrorKind, Result, Timestamp};
+use serde::Deserialize;
+use serde::de::{Deserializer, Error as _, IgnoredAny, SeqAccess, Visitor};
+
+use super::COMPONENT;
+use crate::http::HttpReply;
+use crate::json::{Pairs, Text, pairs};
+
+/// So much of the server's words is told.
+const MAX_WORDS: usize = 200;
+
+/// What a query gave.
+#[derive(Debug, Default)]
+pub(super) struct Answer<'a> {
+    pub(super) series: Vec<Matrix<'a>>,
+    /// The answer is partial, or there is something to say about it.
+    pub(super) warnings: Vec<String>,
+}
+
+/// One series with its samples.
+#[derive(Debug, Deserialize)]
+pub(super) struct Matrix<'a> {
+    #[serde(borrow, deserialize_with = "pairs")]
+    pub(super) metric: Pairs<'a>,
+    #[serde(default)]
+    pub(super) values: Vec<Sample>,
+    #[serde(default, deserialize_with = "count")]
+    pub(super) histograms: usize,
+}
+
+/// A value at a time.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Sample {
+    /// Milliseconds since 1970: Prometheus knows no finer ones.
+    pub(super) millis: i64,
+    pub(super) value: f64,
+}
+
+impl Sample {
+    pub(super) const fn at(self) -> Timestamp {
+        Timestamp::from_millis(self.millis)
+    }
+}
+
+#[derive(Deserialize)]
+struct Envelope<'a> {
+    #[serde(borrow)]
+    data: Option<Data<'a>>,
+    #[serde(default)]
+    warnings: Vec<String>,
+    #[serde(default)]
+    infos: Vec<String>,
+}
+
+#[derive(Deserialize)]
+struct Data<'a> {
+    #[serde(borrow)]
+    result: Vec<Matrix<'a>>,
+}
+
+/// What the server says instead of an answer.
+#[derive(Default, Deserialize)]
+struct Failure<'a> {
+    #[serde(borrow, default, rename = "errorType")]
+    kind: Cow<'a, str>,
+    #[serde(borrow, default)]
+    error: Cow<'a, str>,
+}
+
+/// Reads an answer of type `matrix`.
+pub(super) fn read(reply: &HttpReply) -> Result<Answer<'_>> {
+    if !reply.is_success() {
+        return Err(meaning(reply));
+    }
+    let wrong = |error| Error::new(ErrorKind::Unavailable, COMPONENT, format!("the answer cannot be read: {error}"));
+    let Envelope { data, warnings, infos } = serde_json::from_slice(&reply.body).map_err(wrong)?;
+    let warnings = warnings.into_iter().chain(infos).map(|text| cut(&text)).collect();
+    Ok(Answer { series: data.map(|data| data.result).unwrap_or_default(), warnings })
+}
+
+/// 400 is a query that is wrong, 422 one that cannot be executed, 503 one that took too long; 404 and 405 are plain text.
+fn meaning(reply: &HttpReply) -> Error {
+    let failure: Failure<'_> = serde_json::from_slice(&reply.body).unwrap_or_default();
+    let plain = String::from_utf8_lossy(&reply.body);
+    let words = if failure.error.is_empty() { plain.as_ref() } else { failure.error.as_ref() };
+    let kind = match (reply.status, failure.kind.as_ref()) {
+        (_, "timeout") | (504, _) => ErrorKind::Timeout,
+        (_, "bad_data" | "execution") => ErrorKind::InvalidConfig,
+        (401 | 403, _) => ErrorKind::Unauthorized,
+        (429, _) => ErrorKind::RateLimited,
+        (400..=499, _) => ErrorKind::InvalidConfig,
+        _ => ErrorKind::Unavailable,
+    };
+    Error::new(kind, COMPONENT, format!("status {}: {}", reply.status, cut(words.trim())))
+}
+
+fn cut(text: &str) -> String {
+    text.chars().take(MAX_WORDS).map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
+fn count<'de, D: Deserializer<'de>>(deserializer: D) -> Result<usize, D::Error> {
+    Ok(Vec::<IgnoredAny>::deserialize(deserializer)?.len())
+}
+
+impl<'de> Deserialize<'de> for Sample {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Pair;
+        impl<'de> Visitor<'de> for Pair {
+            type Value = Sample;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a time and a value")
+            }
+            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Sample, A::Error> {
+                let secs: f64 = seq.next_element()?.ok_or_else(|| A::Error::custom("a sample has no time"))?;
+                let Text(value) = seq.next_element()?.ok_or_else(|| A::Error::custom("a sample has no value"))?;
+                let value = number(&value).ok_or_else(|| A::Error::custom("a value is no number"))?;
+                let millis = (secs * 1000.0).round();
+                if !(-9e15..9e15).contains(&millis) {
+                    return Err(A::Error::custom("a time is out of range"));
+                }
+                #[expect(clippy::cast_possible_truncation, reason = "the range was looked at")]
+                let millis = millis as i64;
+                Ok(Sample { millis, value })
+            }
+        }
+        deserializer.deserialize_seq(Pair)
+    }
+}
+
+/// `1.5`, `NaN`, `+Inf`, `-Inf`, as Prometheus writes them.
+fn number(text: &str) -> Option<f64> {
+    match text {
+        "+Inf" => Some(f64::INFINITY),
+        "-Inf" => Some(f64::NEG_INFINITY),
+        _ => text.parse().ok(),
+    }
+}

@@ -1,0 +1,38 @@
+//! The two queries over HTTP that give samples.
+
+use ir_core::{Ctx, Result};
+
+use crate::http::{HttpClient, HttpReply, HttpUrl, encode};
+
+/// One server.
+#[derive(Debug)]
+pub(super) struct Client {
+    pub(super) http: HttpClient,
+    pub(super) url: HttpUrl,
+}
+
+impl Client {
+    /// The raw samples of a selector from `after` (which may be within or not, by the server's version) to `until`.
+    pub(super) async fn raw(&self, ctx: &Ctx, selector: &str, after: i64, until: i64) -> Result<HttpReply> {
+        let query = encode(&format!("{selector}[{}ms]", until.saturating_sub(after)));
+        self.get(ctx, &format!("query?query={query}&time={}", secs(until))).await
+    }
+
+    /// The values of an expression at `from`, and then at every step up to `until`.
+    pub(super) async fn steps(&self, ctx: &Ctx, query: &str, from: i64, until: i64, step_ms: i64) -> Result<HttpReply> {
+        let query = encode(query);
+        let (from, until, step) = (secs(from), secs(until), secs(step_ms));
+        self.get(ctx, &format!("query_range?query={query}&start={from}&end={until}&step={step}")).await
+    }
+
+    async fn get(&self, ctx: &Ctx, call: &str) -> Result<HttpReply> {
+        let base = self.url.path().trim_end_matches('/');
+        let url = self.url.with_path(&format!("{base}/api/v1/{call}"))?;
+        self.http.get_with(ctx, &url, &[("accept", "application/json")]).await
+    }
+}
+
+/// Milliseconds as seconds with a fraction.
+fn secs(millis: i64) -> String {
+    format!("{}.{:03}", millis.div_euclid(1000), millis.rem_euclid(1000))
+}

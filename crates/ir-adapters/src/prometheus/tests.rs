@@ -1,0 +1,290 @@
+//! Recorded answers of a real Prometheus, and servers that misbehave. The real one is in `tests/real`.
+
+use std::sync::Mutex;
+use std::time::Duration;
+
+use ir_core::{Clock as _, ManualClock};
+use proptest::prelude::*;
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpListener;
+
+use super::*;
+use crate::http::HttpReply;
+
+fn recorded(name: &str) -> HttpReply {
+    let path = format!("{}/tests/fixtures/prometheus/{name}.json", env!("CARGO_MANIFEST_DIR"));
+    let exchange: Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+    let response = &exchange["response"];
+    let body = match response.get("body_json") {
+        Some(body) => body.to_string(),
+        None => response["body_text"].as_str().unwrap_or_default().to_owned(),
+    };
+    reply(response["status"].as_u64().unwrap().try_into().unwrap(), body)
+}
+
+fn reply(status: u16, body: impl Into<Vec<u8>>) -> HttpReply {
+    HttpReply { status, body: body.into().into() }
+}
+
+fn matrix(series: &Value) -> Vec<u8> {
+    json!({ "status": "success", "data": { "resultType": "matrix", "result": series } }).to_string().into_bytes()
+}
+
+#[test]
+fn recorded_answers_are_read() {
+    let reply = recorded("query_matrix");
+    let answer = answer::read(&reply).unwrap();
+    let samples: Vec<(i64, f64)> = answer.series[0].values.iter().map(|s| (s.millis, s.value)).collect();
+    assert_eq!(samples, [(1_795_211_200_459, 1.0), (1_795_211_201_450, 1.0), (1_795_211_202_450, 1.0)]);
+    assert_eq!(answer.series[0].metric[0], (NAME.into(), "up".into()));
+    assert_eq!(answer::read(&recorded("query_range_gap")).unwrap().series[0].values.len(), 3);
+    assert_eq!(answer::read(&recorded("query_range_empty")).unwrap().series.len(), 0);
+}
+
+#[test]
+fn recorded_errors_have_their_kind_and_their_words() {
+    let rows = [
+        ("query_bad_parse", ErrorKind::InvalidConfig, "parse error"),
+        ("query_timeout", ErrorKind::Timeout, "timed out"),
+        ("query_too_many_samples", ErrorKind::InvalidConfig, "too many samples"),
+        ("query_range_too_many_points", ErrorKind::InvalidConfig, "11,000 points"),
+        ("not_found", ErrorKind::InvalidConfig, "404"),
+        ("method_not_allowed", ErrorKind::InvalidConfig, "405"),
+    ];
+    for (name, kind, words) in rows {
+        let error = answer::read(&recorded(name)).unwrap_err();
+        assert!(error.kind() == kind && error.message().contains(words), "{name}: {error}");
+    }
+    for (status, kind) in [(401, ErrorKind::Unauthorized), (429, ErrorKind::RateLimited), (500, ErrorKind::Unavailable)]
+    {
+        assert_eq!(answer::read(&reply(status, "")).unwrap_err().kind(), kind);
+    }
+}
+
+#[test]
+fn values_that_are_no_numbers_elsewhere_are_numbers_here() {
+    let body =
+        matrix(&json!([{ "metric": { "job": "a" }, "values": [[1, "NaN"], [2.5, "+Inf"], [3, "-Inf"], [4, "-0"]] }]));
+    let reply = reply(200, body);
+    let values = &answer::read(&reply).unwrap().series[0].values;
+    assert!(values[0].value.is_nan() && values[3].value.is_sign_negative());
+    assert_eq!((values[1].value, values[2].value, values[1].millis), (f64::INFINITY, f64::NEG_INFINITY, 2500));
+}
+
+#[test]
+fn nonsense_is_an_error_and_no_panic() {
+    let rows = [
+        r#"{"data":{"result":[{"metric":{},"values":[[1]]}]}}"#,
+        r#"{"data":{"result":[{"metric":{},"values":[[1e300,"1"]]}]}}"#,
+        r#"{"data":{"result":[{"metric":{},"values":[[1,"one"]]}]}}"#,
+        r#"{"data":{"result":[{"metric":3}]}}"#,
+        r#"{"data":{"result":"#,
+        "<html>",
+        "",
+    ];
+    for body in rows {
+        assert_eq!(answer::read(&reply(200, body)).unwrap_err().kind(), ErrorKind::Unavailable, "{body}");
+    }
+}
+
+proptest! {
+    /// Beside the tree of values that `serde_json` makes.
+    #[test]
+    fn samples_are_read_as_a_plain_reader_reads_them(
+        values in prop::collection::vec((0_i64..4_000_000_000_000, prop::num::f64::NORMAL | prop::num::f64::ZERO), 0..20),
+        label in "\\PC{0,20}",
+    ) {
+        let list: Vec<Value> =
+            values.iter().map(|(at, value)| json!([*at as f64 / 1000.0, value.to_string()])).collect();
+        let reply = reply(200, matrix(&json!([{ "metric": { "job": label }, "values": list }])));
+        let answer = answer::read(&reply).unwrap();
+        prop_assert_eq!(answer.series[0].metric[0].1.as_ref(), label.as_str());
+        let read: Vec<(i64, f64)> = answer.series[0].values.iter().map(|s| (s.millis, s.value)).collect();
+        prop_assert_eq!(read, values);
+    }
+}
+
+#[test]
+fn a_name_says_how_values_behave() {
+    let rows = [
+        ("up", false, MetricKind::Up),
+        ("http_requests_total", false, MetricKind::Counter),
+        ("http_request_seconds_bucket", true, MetricKind::Bucket),
+        ("water_in_the_bucket", false, MetricKind::Gauge),
+        ("http_request_seconds_sum", false, MetricKind::Counter),
+        ("queue_length", false, MetricKind::Gauge),
+    ];
+    for (name, has_bound, kind) in rows {
+        assert_eq!(kind_of(name, has_bound), kind, "{name}");
+    }
+}
+
+/// Answers every request with what the test says, and remembers what was asked.
+struct Double {
+    url: String,
+    asked: Arc<Mutex<Vec<String>>>,
+}
+
+impl Double {
+    async fn start(answer: impl Fn(&str) -> (u16, Vec<u8>) + Send + Sync + 'static) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/prom/", listener.local_addr().unwrap());
+        let asked = Arc::new(Mutex::new(Vec::new()));
+        let (shared, answer) = (asked.clone(), Arc::new(answer));
+        tokio::spawn(async move {
+            loop {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                let (shared, answer) = (shared.clone(), answer.clone());
+                tokio::spawn(async move {
+                    let mut head = Vec::new();
+                    let mut chunk = [0; 4096];
+                    while !head.ends_with(b"\r\n\r\n") {
+                        match stream.read(&mut chunk).await {
+                            Ok(n) if n > 0 => head.extend_from_slice(&chunk[..n]),
+                            _ => return,
+                        }
+                    }
+                    let target = String::from_utf8(head).unwrap().split(' ').nth(1).unwrap().to_owned();
+                    let (status, body) = answer(&target);
+                    shared.lock().unwrap().push(target);
+                    let head =
+                        format!("HTTP/1.1 {status} X\r\ncontent-length: {}\r\nconnection: close\r\n\r\n", body.len());
+                    // A client that has seen enough hangs up.
+                    let _ = stream.write_all(head.as_bytes()).await;
+                    let _ = stream.write_all(&body).await;
+                });
+            }
+        });
+        Self { url, asked }
+    }
+
+    fn source(
+        &self,
+        samples: Samples,
+        change: impl FnOnce(&mut PrometheusConfig),
+    ) -> (PrometheusSource, Ctx, Arc<ManualClock>) {
+        let query = PrometheusQuery {
+            name: "errors".into(),
+            query: "errors_total{a=\"b\"}".into(),
+            samples,
+            metric: None,
+            kind: None,
+            unit: String::new(),
+        };
+        let mut config = PrometheusConfig {
+            url: self.url.clone(),
+            query: vec![query],
+            lag_ms: 0,
+            max_bytes: 64 << 10,
+            step_ms: 10_000,
+            ..PrometheusConfig::default()
+        };
+        change(&mut config);
+        let clock = Arc::new(ManualClock::new());
+        (PrometheusSource::new(config).unwrap(), Ctx::new(clock.clone()), clock)
+    }
+}
+
+#[tokio::test]
+async fn steps_are_aligned_sliced_and_asked_for_once() {
+    let double = Double::start(|_| (200, matrix(&json!([])))).await;
+    let (source, ctx, clock) = double.source(Samples::Steps, |config| config.max_slices = 2);
+    // Five seconds past a step.
+    clock.set_wall(ir_core::Timestamp::from_millis(1_700_000_005_000));
+    let first = source.poll(&ctx, &Cursor::default()).await.unwrap();
+    assert!(double.asked.lock().unwrap().is_empty(), "no step has passed");
+    clock.set_wall(ir_core::Timestamp::from_millis(1_700_000_031_000));
+    let second = source.poll(&ctx, &first.next).await.unwrap();
+    source.poll(&ctx, &second.next).await.unwrap();
+    let head = "/prom/api/v1/query_range?query=errors_total%7Ba%3D%22b%22%7D";
+    assert_eq!(*double.asked.lock().unwrap(), [format!("{head}&start=1700000010.000&end=1700000030.000&step=10.000")]);
+    // A long absence is made up for in slices that the server accepts.
+    clock.set_wall(ir_core::Timestamp::from_millis(1_700_000_030_000 + 2_500 * 10_000));
+    let third = source.poll(&ctx, &second.next).await.unwrap();
+    assert_eq!(third.next.as_str(), r#"{"errors":1700020030000}"#);
+    source.poll(&ctx, &third.next).await.unwrap();
+    assert_eq!(double.asked.lock().unwrap().len(), 4);
+}
+
+#[tokio::test]
+async fn raw_samples_at_the_edges_come_once_whatever_the_version_of_the_server() {
+    // Both ends are within, as before version 3.
+    let double = Double::start(|target| {
+        let end = target.split("time=").nth(1).unwrap().parse::<f64>().unwrap();
+        let length: f64 = target.split("%5B").nth(1).unwrap().split("ms").next().unwrap().parse().unwrap();
+        let values: Vec<Value> =
+            (0..=(length / 500.0) as i64).map(|n| json!([end - length / 1000.0 + n as f64 * 0.5, "1"])).collect();
+        (200, matrix(&json!([{ "metric": { NAME: "errors_total", "job": "web", "pod": "x" }, "values": values }])))
+    })
+    .await;
+    let (source, ctx, clock) = double.source(Samples::Raw, |config| config.drop_labels = vec!["pod".into()]);
+    let mut cursor = source.poll(&ctx, &Cursor::default()).await.unwrap().next;
+    let mut all = Vec::new();
+    for _ in 0..10 {
+        clock.advance(Duration::from_secs(2));
+        let polled = source.poll(&ctx, &cursor).await.unwrap();
+        all.extend(polled.batch.metrics);
+        cursor = polled.next;
+    }
+    assert_eq!(all.len(), 40);
+    assert!(all.windows(2).all(|pair| pair[1].at.since(pair[0].at) == Duration::from_millis(500)));
+    let series = &all[0].series;
+    assert_eq!((series.entity.as_str(), series.kind, series.labels.len()), ("web", MetricKind::Counter, 0));
+}
+
+#[tokio::test]
+async fn series_of_nobody_beyond_the_bound_and_native_histograms_are_counted_and_warnings_told() {
+    let double = Double::start(|target| {
+        let end = target.split("time=").nth(1).unwrap().parse::<f64>().unwrap();
+        let series = |job: &str| json!({ "metric": { "job": job }, "values": [[end, "1"]] });
+        let native = json!({ "metric": { "job": "n" }, "histograms": [[end, {}], [end, {}]] });
+        let nobody = json!({ "metric": { "other": "x" }, "values": [[end - 0.5, "1"], [end, "1"]] });
+        let body = json!({ "status": "success", "warnings": ["part of the data is away\n"],
+            "data": { "resultType": "matrix", "result": [series("a"), native, nobody, series("b"), series("c")] } });
+        (200, body.to_string().into_bytes())
+    })
+    .await;
+    let (source, ctx, clock) = double.source(Samples::Raw, |config| config.max_series = 4);
+    let cursor = source.poll(&ctx, &Cursor::default()).await.unwrap().next;
+    clock.advance(Duration::from_secs(1));
+    let polled = source.poll(&ctx, &cursor).await.unwrap();
+    assert_eq!((polled.batch.metrics.len(), polled.dropped), (2, 2 + 2 + 1));
+    for words in ["part of the data is away", "native histograms", "none of the labels", "more than 4 series"] {
+        assert!(polled.problems.iter().any(|p| p.contains(words) && !p.contains('\n')), "{:?}", polled.problems);
+    }
+}
+
+#[tokio::test]
+async fn an_answer_without_end_is_refused_early() {
+    let double = Double::start(|_| (200, vec![b' '; 8 << 20])).await;
+    let (source, ctx, clock) = double.source(Samples::Raw, |_| {});
+    let cursor = source.poll(&ctx, &Cursor::default()).await.unwrap().next;
+    clock.advance(Duration::from_secs(1));
+    let error = source.poll(&ctx, &cursor).await.unwrap_err();
+    assert!(error.message().contains("larger than 65536 bytes"), "{error}");
+    assert_eq!(clock.now().mono_ns, ctx.now().mono_ns);
+}
+
+#[test]
+fn all_mistakes_of_a_configuration_are_told() {
+    let query = |name: &str| PrometheusQuery {
+        name: name.into(),
+        query: String::new(),
+        samples: Samples::Raw,
+        metric: None,
+        kind: None,
+        unit: String::new(),
+    };
+    let config = PrometheusConfig {
+        name: "no name".into(),
+        url: "prometheus".into(),
+        query: vec![query("a"), query("a")],
+        entity_labels: Vec::new(),
+        step_ms: 0,
+        max_series: 0,
+        ..PrometheusConfig::default()
+    };
+    let error = PrometheusSource::new(config).unwrap_err();
+    assert_eq!(error.problems().len(), 8, "{error}");
+}
