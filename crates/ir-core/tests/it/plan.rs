@@ -14,7 +14,7 @@ fn problems(spoil: impl FnOnce(&mut PlanDraft)) -> Vec<String> {
 
 #[test]
 fn a_sound_plan_has_none() {
-    assert_eq!(problems(|_| {}), [String::new(); 0]);
+    assert!(problems(|_| {}).is_empty());
 }
 
 #[test]
