@@ -85,6 +85,20 @@ pub(super) fn read(reply: &HttpReply) -> Result<Answer<'_>> {
     Ok(Answer { series: data.map(|data| data.result).unwrap_or_default(), warnings })
 }
 
+/// Reads an answer that is a list of texts.
+pub(super) fn read_list(reply: &HttpReply) -> Result<Vec<String>> {
+    #[derive(Deserialize)]
+    struct List {
+        #[serde(default)]
+        data: Vec<String>,
+    }
+    if !reply.is_success() {
+        return Err(meaning(reply));
+    }
+    let wrong = |error| Error::new(ErrorKind::Unavailable, COMPONENT, format!("the answer cannot be read: {error}"));
+    serde_json::from_slice::<List>(&reply.body).map(|list| list.data).map_err(wrong)
+}
+
 /// 400 is a query that is wrong, 422 one that cannot be executed, 503 one that took too long; 404 and 405 are plain text.
 fn meaning(reply: &HttpReply) -> Error {
     let failure: Failure<'_> = serde_json::from_slice(&reply.body).unwrap_or_default();

@@ -25,6 +25,11 @@ impl Client {
         self.get(ctx, &format!("query_range?query={query}&start={from}&end={until}&step={step}")).await
     }
 
+    /// The values of a label.
+    pub(super) async fn label_values(&self, ctx: &Ctx, label: &str) -> Result<HttpReply> {
+        self.get(ctx, &format!("label/{}/values", encode(label))).await
+    }
+
     async fn get(&self, ctx: &Ctx, call: &str) -> Result<HttpReply> {
         let base = self.url.path().trim_end_matches('/');
         let url = self.url.with_path(&format!("{base}/api/v1/{call}"))?;

@@ -174,6 +174,17 @@ impl PrometheusSource {
         }
     }
 
+    /// The values that a label has now, sorted: what there is to watch. At most `max_series` of them.
+    ///
+    /// # Errors
+    ///
+    /// `Unavailable`, `Timeout`, `Unauthorized`; `InvalidConfig` when the label's name is none.
+    pub async fn label_values(&self, ctx: &Ctx, label: &str) -> Result<Vec<String>> {
+        let mut values = answer::read_list(&self.client.label_values(ctx, label).await?)?;
+        values.truncate(self.config.max_series);
+        Ok(values)
+    }
+
     /// Reads a query behind `position` up to `end`. It moves slice by slice; an error leaves it behind the last whole one.
     async fn read(
         &self,

@@ -170,6 +170,8 @@ async fn an_expression_has_its_value_at_every_step() {
     let source = PrometheusSource::new(config).unwrap();
     wait_until("a few scrapes", || scraped.load(Ordering::SeqCst) > 20).await;
     let metrics = source.poll(&ctx(), &Cursor::default()).await.unwrap().batch.metrics;
+    assert_eq!(source.label_values(&ctx(), "service").await.unwrap(), ["web"]);
+    assert_eq!(source.label_values(&ctx(), "nobody_has_it").await.unwrap(), [""; 0]);
     let (rate, up): (Vec<_>, Vec<_>) = metrics.iter().partition(|s| s.series.metric == "rate");
     assert!(rate.len() >= 2 && rate.iter().all(|s| s.at.as_nanos() % 1_000_000_000 == 0), "{rate:?}");
     assert_eq!((rate[0].series.entity.as_str(), rate[0].series.kind), ("web", MetricKind::Gauge));
