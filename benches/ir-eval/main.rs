@@ -1,6 +1,7 @@
 //! `ir-eval`: runs the library with its default configuration over a folder of data, and writes what it said for a scorer.
 
 mod arguments;
+mod logs;
 
 use std::process::ExitCode;
 
@@ -10,7 +11,7 @@ use arguments::Arguments;
 type Subcommand = (&'static str, fn(&Arguments) -> Result<(), String>);
 
 /// Every subcommand, one file each.
-const SUBCOMMANDS: &[Subcommand] = &[];
+const SUBCOMMANDS: &[Subcommand] = &[("logs", logs::run)];
 
 fn main() -> ExitCode {
     match run() {
