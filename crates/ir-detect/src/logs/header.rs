@@ -81,7 +81,7 @@ impl Header {
             }
         }
         let rest = &line[columns.at..];
-        let start = rest.iter().position(|b| !is_space(*b)).unwrap_or(rest.len());
+        let start = rest.iter().position(|b| !is_space(*b) && *b != b'|').unwrap_or(rest.len());
         (&rest[start..], true)
     }
 
@@ -98,11 +98,15 @@ impl Header {
         header.time = *first;
         header.columns = last + 1;
         while header.columns < COLUMNS {
-            let Some(step) = (0..=REACH).find(|step| {
-                (0..*step).all(|skip| passable(&rows, header.columns + skip)) && agreed(&rows, header.columns + step)
-            }) else {
+            let found = (0..=REACH).find_map(|step| {
+                let kind = agreed(&rows, header.columns + step)?;
+                (0..step).all(|skip| passable(&rows, header.columns + skip)).then_some((step, kind))
+            });
+            let Some((step, kind)) = found else { break };
+            // Names of programs may have blanks in them: a tag is looked for in every line, from the words before it.
+            if kind == Kind::Tag && step < SEARCH {
                 break;
-            };
+            }
             header.columns += step + 1;
         }
         header.until = [Until::Tag, Until::Dash].into_iter().find(|until| {
@@ -118,10 +122,10 @@ fn enough(count: usize, of: usize, percent: usize) -> bool {
     of > 0 && count * 100 >= of * percent
 }
 
-/// Whether nearly all rows have the same kind of thing in a column, and it is not just a word.
-fn agreed(rows: &[Vec<(&[u8], Kind)>], column: usize) -> bool {
-    [Kind::Time, Kind::Number, Kind::Level, Kind::Bracket, Kind::Tag, Kind::Dash].into_iter().any(|wanted| {
-        enough(rows.iter().filter(|row| row.get(column).is_some_and(|(_, k)| *k == wanted)).count(), rows.len(), AGREE_PERCENT)
+/// What nearly all rows have in a column, when it is not just a word.
+fn agreed(rows: &[Vec<(&[u8], Kind)>], column: usize) -> Option<Kind> {
+    [Kind::Time, Kind::Number, Kind::Level, Kind::Bracket, Kind::Tag, Kind::Dash].into_iter().find(|wanted| {
+        enough(rows.iter().filter(|row| row.get(column).is_some_and(|(_, k)| k == wanted)).count(), rows.len(), AGREE_PERCENT)
     })
 }
 
@@ -172,13 +176,13 @@ fn six_digit_clock(date: &[u8], clock: &[u8]) -> bool {
 
 fn kind(text: &[u8]) -> Kind {
     let bare = trim(text, |b| matches!(b, b'[' | b']' | b'(' | b')' | b',' | b':' | b'<' | b'>'));
-    if bare.is_empty() || bare.iter().all(|b| *b == b'-') {
+    if text.iter().all(|b| *b == b'-') {
         return Kind::Dash;
     }
     if looks_like_time(text) {
         return Kind::Time;
     }
-    if bare.iter().all(u8::is_ascii_digit) && text.last() != Some(&b':') {
+    if text.strip_suffix(b",").unwrap_or(text).iter().all(u8::is_ascii_digit) {
         return Kind::Number;
     }
     if words::level(words::packed(bare)) {
@@ -237,7 +241,7 @@ struct Columns<'a> {
 }
 
 /// The farthest a bracket may close; threads and request ids are shorter.
-const BRACKET: usize = 160;
+const BRACKET: usize = 512;
 
 impl Iterator for Columns<'_> {
     type Item = (usize, usize);

@@ -97,6 +97,11 @@ pub(super) fn scan(message: &[u8], cap: usize, pieces: &mut Vec<Piece>) {
             at += 1;
         }
         let start = at;
+        if let Some(end) = quoted_value(message, gap, start) {
+            at = end;
+            pieces.push(Piece { variable: true, ..piece(gap, start, at, OTHER, separators, VARIABLE) });
+            continue;
+        }
         let mut class = 0;
         while at < message.len() {
             let of = CLASS[message[at] as usize];
@@ -116,6 +121,13 @@ pub(super) fn scan(message: &[u8], cap: usize, pieces: &mut Vec<Piece>) {
             pieces.push(Piece { variable: true, ..piece(gap, start, message.len(), DIGIT, separators, VARIABLE) });
             break;
         }
+        if start > gap
+            && message[start - 1] == b'='
+            && let Some(end) = bracketed(message, at)
+        {
+            at = end;
+            class |= DIGIT;
+        }
         let text = &message[start..at];
         let variable = varies(text, class, message.get(at).copied());
         let token = if variable { VARIABLE } else { hash::bytes(text) };
@@ -125,6 +137,29 @@ pub(super) fn scan(message: &[u8], cap: usize, pieces: &mut Vec<Piece>) {
     settle(message, pieces);
 }
 
+/// Where a value in quotes after `=` ends: all of it is one value, blanks too.
+fn quoted_value(message: &[u8], gap: usize, start: usize) -> Option<usize> {
+    let [.., b'=', quote @ (b'"' | b'\'')] = message[gap..start] else { return None };
+    let length = message[start..].iter().take(VALUE).position(|byte| *byte == quote)?;
+    Some(start + length)
+}
+
+/// Where the bracket that follows a value at once closes, as in `ws=WorkSource{10113}`; not when it holds keys of its own.
+fn bracketed(message: &[u8], at: usize) -> Option<usize> {
+    let close = match message.get(at)? {
+        b'{' => b'}',
+        b'(' => b')',
+        b'[' => b']',
+        _ => return None,
+    };
+    let inner = &message[at + 1..message.len().min(at + VALUE)];
+    let end = inner.iter().position(|byte| *byte == close || matches!(byte, b'=' | b'{' | b'(' | b'['))?;
+    (inner[end] == close).then_some(at + end + 2)
+}
+
+/// The longest value in quotes or brackets that is taken as one.
+const VALUE: usize = 256;
+
 fn piece(gap: usize, start: usize, end: usize, class: u8, separators: u64, token: u64) -> Piece {
     // Messages are capped far below four gigabytes before they come here.
     Piece { gap: gap as u32, start: start as u32, end: end as u32, class, variable: false, separators, token, word: 0 }
@@ -132,15 +167,18 @@ fn piece(gap: usize, start: usize, end: usize, class: u8, separators: u64, token
 
 /// What a piece says about itself.
 fn varies(text: &[u8], class: u8, next: Option<u8>) -> bool {
+    if next == Some(b'=') && text[0].is_ascii_alphabetic() && class & (SLASH | AT) == 0 {
+        // The keys of `r24=...` and `host.name=...` name something; digits and dots are part of the name.
+        return false;
+    }
     if class & DIGIT != 0 {
-        // The key of `r24=...` names something; its digits are part of the name.
-        return !(next == Some(b'=') && text[0].is_ascii_alphabetic());
+        return true;
     }
     if class & AT != 0 && class & LETTER != 0 {
         return true;
     }
     if class & SLASH != 0 && class & LETTER != 0 {
-        return text[0] == b'/' || text.starts_with(b"./") || text.iter().filter(|b| matches!(b, b'/' | b'\\')).count() > 1;
+        return matches!(text[0], b'/' | b'.') || class & DOT != 0 || text.iter().filter(|b| matches!(b, b'/' | b'\\')).count() > 1;
     }
     if class & DOT != 0 && class & LETTER != 0 {
         // `ns.example.com` is a name of a host; `org.example.Main` and `intent.action.SCREEN_ON` are names in code.
@@ -178,12 +216,8 @@ fn settle(message: &[u8], pieces: &mut [Piece]) {
             continue;
         }
         let after = message.get(here.end as usize).copied();
-        let assigned = match gap {
-            [.., b'='] => true,
-            [.., b'=', quote @ (b'"' | b'\'')] => after == Some(*quote),
-            _ => false,
-        };
-        let named = before.is_some_and(|b| words::anchor(b.word) && gap == b" ")
+        let assigned = matches!(gap, [.., b'=']);
+        let named = before.is_some_and(|b| !b.variable && words::anchor(b.word) && gap == b" ")
             || (before.is_some_and(|b| b.word == words::FOR)
                 && pieces.get(i + 1).is_some_and(|next| next.word == words::FROM)
                 && pieces.get(i + 2).is_some_and(|next| next.variable));
@@ -201,10 +235,15 @@ fn pair(piece: &Piece) -> bool {
 }
 
 /// An empty `()` that stands alone is a value that was not there: the separators around it must not tell lines apart.
+///
+/// The mark in `<1` says how exact a number is, not what it is of.
 fn blanks(message: &[u8], pieces: &mut [Piece]) {
     for piece in pieces.iter_mut() {
         let gap = &message[piece.gap as usize..piece.start as usize];
-        if gap.len() >= 3 && gap.windows(4).any(|w| w == b" () ") {
+        if piece.variable && matches!(gap, b" <" | b" >") && message.get(piece.end as usize) != Some(&b'>') {
+            piece.separators = hash::separator(0, b' ');
+        }
+        if gap.len() >= 4 && gap.windows(4).any(|w| w == b" () ") {
             piece.separators = hash::separator(hash::separator(0, b')'), b' ');
         }
     }
