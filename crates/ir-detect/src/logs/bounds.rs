@@ -4,8 +4,9 @@ use serde::{Deserialize, Serialize};
 
 /// Two generations of a Bloom filter (Bloom 1970, doi:10.1145/362686.362692) over template ids.
 ///
-/// When the younger is as full as its error allows, the older is dropped and the younger becomes it. An id that was added stays
-/// known for at least `capacity` further ones. Wrongly known are about 2 % of ids (eight bits an id, four probes, two generations
+/// When the younger is as full as its error allows, the older is dropped and the younger becomes it; the next has room for twice
+/// as many, up to `most`, so that a stream that hardly forgets hardly pays. The last half of all ids added is always known, or
+/// the last `most`, whichever is less. Wrongly known are about 2 % of ids (eight bits an id, four probes, two generations
 /// looked at): a new template is then reported as one that returned, never the other way round.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Seen {
@@ -13,12 +14,16 @@ pub(super) struct Seen {
     old: Vec<u64>,
     added: u32,
     capacity: u32,
+    most: u32,
 }
 
+/// Ids the first generation has room for.
+const FIRST: u32 = 512;
+
 impl Seen {
-    /// A filter for at least `capacity` ids. Takes two bytes an id, once something was added.
-    pub(super) fn new(capacity: u32) -> Self {
-        Self { young: Vec::new(), old: Vec::new(), added: 0, capacity: capacity.max(64) }
+    /// A filter for up to `most` ids. Takes at most two bytes an id, and nothing before something is added.
+    pub(super) fn new(most: u32) -> Self {
+        Self { young: Vec::new(), old: Vec::new(), added: 0, capacity: FIRST, most: most.max(FIRST) }
     }
 
     /// Adds an id.
@@ -34,6 +39,7 @@ impl Seen {
         if self.added >= self.capacity {
             self.old = std::mem::take(&mut self.young);
             self.added = 0;
+            self.capacity = (self.capacity * 2).min(self.most);
         }
     }
 
@@ -65,10 +71,10 @@ mod tests {
     fn what_was_added_is_known_and_little_else() {
         let mut seen = Seen::new(1000);
         let id = |i: u64| super::super::hash::id(i, 7);
-        for i in 0..1500 {
+        for i in 0..3000 {
             seen.add(id(i));
         }
-        assert!((500..1500).all(|i| seen.knows(id(i))), "the last thousand are known");
+        assert!((2000..3000).all(|i| seen.knows(id(i))), "the last thousand are known");
         let wrong = (10_000..20_000).filter(|i| seen.knows(id(*i))).count();
         assert!(wrong < 500, "{wrong} of 10000 wrongly known");
         assert!(seen.bytes() <= 2 * 1024);

@@ -3,7 +3,8 @@
 use super::scan::is_space;
 
 /// Keys under which writers put the message, best first.
-const KEYS: [&[u8]; 9] = [b"msg", b"message", b"log", b"MESSAGE", b"@message", b"event", b"body", b"text", b"short_message"];
+const KEYS: [&[u8]; 9] =
+    [b"msg", b"message", b"log", b"MESSAGE", b"@message", b"event", b"body", b"text", b"short_message"];
 
 /// How deep structures may nest before a line is taken as plain text.
 const DEPTH: usize = 32;

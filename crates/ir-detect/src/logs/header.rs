@@ -53,6 +53,12 @@ enum Until {
     Dash,
 }
 
+impl Until {
+    fn closes(self, kind: Kind) -> bool {
+        matches!((self, kind), (Self::Tag, Kind::Tag) | (Self::Dash, Kind::Dash))
+    }
+}
+
 impl Header {
     /// The message behind the header, and whether the line had the header that was learned.
     pub(super) fn peel<'a>(&self, line: &'a [u8]) -> (&'a [u8], bool) {
@@ -70,10 +76,7 @@ impl Header {
             let mut ahead = Columns { line, at: columns.at };
             for _ in 0..SEARCH {
                 let Some((from, to)) = ahead.next() else { break };
-                let closes = match (until, kind(&line[from..to])) {
-                    (Until::Tag, Kind::Tag) | (Until::Dash, Kind::Dash) => true,
-                    _ => false,
-                };
+                let closes = until.closes(kind(&line[from..to]));
                 if closes {
                     columns.at = ahead.at;
                     break;
@@ -89,7 +92,8 @@ impl Header {
     pub(super) fn learn<'a>(lines: impl Iterator<Item = &'a [u8]>) -> Self {
         let rows: Vec<Vec<(&[u8], Kind)>> = lines.map(row).collect();
         let mut header = Self::default();
-        let is_time = |row: &Vec<(&[u8], Kind)>, column: usize| row.get(column).is_some_and(|(_, kind)| *kind == Kind::Time);
+        let is_time =
+            |row: &Vec<(&[u8], Kind)>, column: usize| row.get(column).is_some_and(|(_, kind)| *kind == Kind::Time);
         let timed: Vec<usize> = (0..COLUMNS)
             .filter(|column| enough(rows.iter().filter(|row| is_time(row, *column)).count(), rows.len(), TIMES_PERCENT))
             .collect();
@@ -110,8 +114,9 @@ impl Header {
             header.columns += step + 1;
         }
         header.until = [Until::Tag, Until::Dash].into_iter().find(|until| {
-            let closes = |kind: Kind| matches!((until, kind), (Until::Tag, Kind::Tag) | (Until::Dash, Kind::Dash));
-            let with = rows.iter().filter(|row| row.iter().skip(header.columns).take(SEARCH).any(|(_, kind)| closes(*kind)));
+            let with = rows
+                .iter()
+                .filter(|row| row.iter().skip(header.columns).take(SEARCH).any(|(_, kind)| until.closes(*kind)));
             enough(with.count(), rows.len(), AGREE_PERCENT)
         });
         header
@@ -125,7 +130,11 @@ fn enough(count: usize, of: usize, percent: usize) -> bool {
 /// What nearly all rows have in a column, when it is not just a word.
 fn agreed(rows: &[Vec<(&[u8], Kind)>], column: usize) -> Option<Kind> {
     [Kind::Time, Kind::Number, Kind::Level, Kind::Bracket, Kind::Tag, Kind::Dash].into_iter().find(|wanted| {
-        enough(rows.iter().filter(|row| row.get(column).is_some_and(|(_, k)| k == wanted)).count(), rows.len(), AGREE_PERCENT)
+        enough(
+            rows.iter().filter(|row| row.get(column).is_some_and(|(_, k)| k == wanted)).count(),
+            rows.len(),
+            AGREE_PERCENT,
+        )
     })
 }
 
@@ -134,7 +143,8 @@ fn passable(rows: &[Vec<(&[u8], Kind)>], column: usize) -> bool {
     let cells: Vec<&[u8]> = rows.iter().filter_map(|row| row.get(column).map(|(text, _)| *text)).collect();
     let different: BTreeSet<&[u8]> = cells.iter().copied().collect();
     let numbered = cells.iter().filter(|text| text.iter().any(u8::is_ascii_digit)).count();
-    enough(cells.len(), rows.len(), AGREE_PERCENT) && (different.len() * 2 <= cells.len() || enough(numbered, cells.len(), 90))
+    enough(cells.len(), rows.len(), AGREE_PERCENT)
+        && (different.len() * 2 <= cells.len() || enough(numbered, cells.len(), 90))
 }
 
 /// The first columns of a line with their kinds.
@@ -163,7 +173,8 @@ fn is_month(text: &[u8]) -> bool {
 }
 
 fn six_digit_clock(date: &[u8], clock: &[u8]) -> bool {
-    let two = |text: &[u8], at: usize| text.get(at..at + 2).and_then(|d| std::str::from_utf8(d).ok()?.parse::<u32>().ok());
+    let two =
+        |text: &[u8], at: usize| text.get(at..at + 2).and_then(|d| std::str::from_utf8(d).ok()?.parse::<u32>().ok());
     let below = |value: Option<u32>, end: u32| value.is_some_and(|v| v < end);
     matches!(date.len(), 6 | 8)
         && clock.len() == 6

@@ -23,8 +23,8 @@ const PAIR_COLUMNS: usize = 20;
 /// A form with one column left out, and who has it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Pattern {
-    /// Templates with this form but for the column, one per constant.
-    members: Vec<u32>,
+    /// What stood in the column, and the template that has this form but for it.
+    members: Vec<(u64, u32)>,
     /// Where lines with this form go, once the column is a variable.
     general: Option<u32>,
     /// A count that grows with use, to forget the oldest first.
@@ -81,7 +81,7 @@ impl Patterns {
     pub(super) fn bytes(&self) -> usize {
         let slots = self.by_hash.len() * (size_of::<(u128, Pattern)>() + 1) * 16 / 7;
         // A list that has one member has room for four.
-        slots + self.by_hash.len() * 4 * size_of::<u32>() + 2 * self.members * size_of::<u32>()
+        slots + (self.by_hash.len() * 4 + 2 * self.members) * size_of::<(u64, u32)>()
     }
 
     /// Keeps the `keep` patterns used last, renames their templates, and drops those whose templates are gone.
@@ -90,8 +90,8 @@ impl Patterns {
         let drop = ages.len().saturating_sub(keep);
         let oldest = if drop == 0 { 0 } else { *ages.select_nth_unstable(drop - 1).1 + 1 };
         self.by_hash.retain(|_, pattern| {
-            pattern.members = pattern.members.iter().filter_map(|member| rename(*member)).collect();
-            pattern.members.dedup();
+            pattern.members =
+                pattern.members.iter().filter_map(|(value, member)| Some((*value, rename(*member)?))).collect();
             let had = pattern.general.is_some();
             pattern.general = pattern.general.and_then(&rename);
             pattern.last >= oldest && (pattern.general.is_some() || (!had && !pattern.members.is_empty()))
@@ -113,30 +113,37 @@ impl Patterns {
             if let Some(general) = pattern.general {
                 return Some(Found { erased: column, members: vec![template, general] });
             }
-            if !pattern.members.contains(&template) {
-                pattern.members.push(template);
+            // A form with two columns left out is reached from either: what stood where tells the values apart.
+            let value = form.items()[column].token().rotate_left(column as u32);
+            if !pattern.members.iter().any(|(held, _)| *held == value) {
+                pattern.members.push((value, template));
                 self.members += 1;
             }
             let wanted = if Some(column) == first && column == 0 { FIRST_VALUES } else { VALUES };
             let values = pattern.members.len();
-            if values >= wanted && !enumeration(&pattern.members, templates) && best.is_none_or(|(held, _, _)| values > held)
+            if values >= wanted
+                && !enumeration(&pattern.members, templates)
+                && best.is_none_or(|(held, _, _)| values > held)
             {
                 best = Some((values, column, hash));
             }
         }
         let (_, erased, hash) = best?;
         let pattern = self.by_hash.get_mut(&hash)?;
-        let members = std::mem::take(&mut pattern.members);
+        let members: Vec<u32> = std::mem::take(&mut pattern.members).into_iter().map(|(_, member)| member).collect();
         self.members -= members.len().min(self.members);
         pattern.general = members.first().copied();
-        self.deep |= members.iter().any(|m| templates.get(*m as usize).is_some_and(|t| t.parent != *m || t.text.contains("<*>")));
+        self.deep |= members
+            .iter()
+            .any(|m| templates.get(*m as usize).is_some_and(|t| t.parent != *m || t.text.contains("<*>")));
         Some(Found { erased, members })
     }
 }
 
 /// Whether few values are each frequent: names of states and actions, not data.
-fn enumeration(members: &[u32], templates: &[Template]) -> bool {
-    let frequent = members.iter().filter(|m| templates.get(**m as usize).is_some_and(|t| t.lines >= FREQUENT)).count();
+fn enumeration(members: &[(u64, u32)], templates: &[Template]) -> bool {
+    let frequent =
+        members.iter().filter(|(_, m)| templates.get(*m as usize).is_some_and(|t| t.lines >= FREQUENT)).count();
     members.len() < ENUMERATION && frequent * 2 > members.len()
 }
 

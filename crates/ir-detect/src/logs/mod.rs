@@ -230,7 +230,9 @@ impl TemplateMiner {
 
     /// How many templates are remembered, over all streams, without those that were absorbed.
     pub fn n_templates(&self) -> usize {
-        let of = |stream: &Stream| stream.templates.iter().enumerate().filter(|(i, t)| t.used && t.parent as usize == *i).count();
+        let of = |stream: &Stream| {
+            stream.templates.iter().enumerate().filter(|(i, t)| t.used && t.parent as usize == *i).count()
+        };
         self.state.streams.iter().map(of).sum()
     }
 
@@ -264,7 +266,12 @@ impl TemplateMiner {
     fn find(&self, id: TemplateId) -> Option<&stream::Template> {
         let id = self.resolve(id).0;
         let (stream, slot) = self.state.index.get(&id)?;
-        self.state.streams.get(*stream as usize)?.templates.get(*slot as usize).filter(|template| template.used && template.id == id)
+        self.state
+            .streams
+            .get(*stream as usize)?
+            .templates
+            .get(*slot as usize)
+            .filter(|template| template.used && template.id == id)
     }
 
     /// Takes over what changed while a line was read: forgotten and new templates, aliases, memory.
@@ -302,7 +309,9 @@ impl TemplateMiner {
 
     /// Cuts the stream that holds most to half of its templates.
     fn cut(&mut self) {
-        let Some((idx, of)) = self.state.streams.iter_mut().enumerate().max_by_key(|(_, stream)| stream.held) else { return };
+        let Some((idx, of)) = self.state.streams.iter_mut().enumerate().max_by_key(|(_, stream)| stream.held) else {
+            return;
+        };
         let before = of.held;
         of.evict(of.n_used() / 2, None, &mut self.scratch);
         of.held = of.bytes();

@@ -28,7 +28,9 @@ const CLASS: [u8; 256] = {
             b'.' => DOT | NOT_HEX,
             b'@' => AT | NOT_HEX,
             b' ' | b'\t' | b'\r' | b'\n' | 0x0b | 0x0c => SPLIT,
-            b'=' | b':' | b',' | b';' | b'(' | b')' | b'[' | b']' | b'{' | b'}' | b'<' | b'>' | b'"' | b'\'' | b'|' => SPLIT,
+            b'=' | b':' | b',' | b';' | b'(' | b')' | b'[' | b']' | b'{' | b'}' | b'<' | b'>' | b'"' | b'\'' | b'|' => {
+                SPLIT
+            }
             _ => OTHER | NOT_HEX,
         };
         b += 1;
@@ -83,6 +85,12 @@ pub(super) fn scan(message: &[u8], cap: usize, pieces: &mut Vec<Piece>) {
                     blank = true;
                     separators = hash::separator(separators, b' ');
                 }
+            } else if matches!(byte, b'"' | b'\'')
+                && at > gap
+                && message[at - 1] == b'='
+                && quoted(message, at).is_some()
+            {
+                break;
             } else if CLASS[byte as usize] & SPLIT != 0
                 || (byte == b'.' && (message.get(at + 1) == Some(&b'.') || (at > gap && message[at - 1] == b'.')))
             {
@@ -97,7 +105,11 @@ pub(super) fn scan(message: &[u8], cap: usize, pieces: &mut Vec<Piece>) {
             at += 1;
         }
         let start = at;
-        if let Some(end) = quoted_value(message, gap, start) {
+        if at < message.len() && pieces.len() + 1 >= cap {
+            pieces.push(Piece { variable: true, ..piece(gap, start, message.len(), DIGIT, separators, VARIABLE) });
+            break;
+        }
+        if let Some(end) = quoted(message, start) {
             at = end;
             pieces.push(Piece { variable: true, ..piece(gap, start, at, OTHER, separators, VARIABLE) });
             continue;
@@ -117,10 +129,6 @@ pub(super) fn scan(message: &[u8], cap: usize, pieces: &mut Vec<Piece>) {
             }
             break;
         }
-        if pieces.len() + 1 >= cap {
-            pieces.push(Piece { variable: true, ..piece(gap, start, message.len(), DIGIT, separators, VARIABLE) });
-            break;
-        }
         if start > gap
             && message[start - 1] == b'='
             && let Some(end) = bracketed(message, at)
@@ -137,11 +145,14 @@ pub(super) fn scan(message: &[u8], cap: usize, pieces: &mut Vec<Piece>) {
     settle(message, pieces);
 }
 
-/// Where a value in quotes after `=` ends: all of it is one value, blanks too.
-fn quoted_value(message: &[u8], gap: usize, start: usize) -> Option<usize> {
-    let [.., b'=', quote @ (b'"' | b'\'')] = message[gap..start] else { return None };
-    let length = message[start..].iter().take(VALUE).position(|byte| *byte == quote)?;
-    Some(start + length)
+/// Where the value in quotes that begins at `at` ends: all of it is one value, blanks and quotes too.
+fn quoted(message: &[u8], at: usize) -> Option<usize> {
+    let quote = *message.get(at)?;
+    if !matches!(quote, b'"' | b'\'') {
+        return None;
+    }
+    let length = message[at + 1..].iter().take(VALUE).position(|byte| *byte == quote)?;
+    Some(at + length + 2)
 }
 
 /// Where the bracket that follows a value at once closes, as in `ws=WorkSource{10113}`; not when it holds keys of its own.
@@ -178,7 +189,9 @@ fn varies(text: &[u8], class: u8, next: Option<u8>) -> bool {
         return true;
     }
     if class & SLASH != 0 && class & LETTER != 0 {
-        return matches!(text[0], b'/' | b'.') || class & DOT != 0 || text.iter().filter(|b| matches!(b, b'/' | b'\\')).count() > 1;
+        return matches!(text[0], b'/' | b'.')
+            || class & DOT != 0
+            || text.iter().filter(|b| matches!(b, b'/' | b'\\')).count() > 1;
     }
     if class & DOT != 0 && class & LETTER != 0 {
         // `ns.example.com` is a name of a host; `org.example.Main` and `intent.action.SCREEN_ON` are names in code.
@@ -241,7 +254,7 @@ fn blanks(message: &[u8], pieces: &mut [Piece]) {
     for piece in pieces.iter_mut() {
         let gap = &message[piece.gap as usize..piece.start as usize];
         if piece.variable && matches!(gap, b" <" | b" >") && message.get(piece.end as usize) != Some(&b'>') {
-            piece.separators = hash::separator(0, b' ');
+            piece.separators = 0;
         }
         if gap.len() >= 4 && gap.windows(4).any(|w| w == b" () ") {
             piece.separators = hash::separator(hash::separator(0, b')'), b' ');

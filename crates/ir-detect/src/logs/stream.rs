@@ -104,6 +104,8 @@ pub(super) struct Stream {
 
 /// Patterns that may be held for every form: forms have more columns, but most are never looked up again.
 const PATTERNS_PER_FORM: usize = 4;
+/// Forgotten templates that are known again, for every form that may be held: they cost two bytes each.
+const SEEN_PER_FORM: usize = 8;
 /// Lines over which floods and lost headers are noticed.
 const WINDOW: u32 = 1024;
 /// New templates in a window from which on a stream is flooded.
@@ -130,7 +132,7 @@ impl Stream {
             fresh: 0,
             window: 0,
             flooded: false,
-            seen: Seen::new(config.max_forms_per_stream as u32),
+            seen: Seen::new((config.max_forms_per_stream * SEEN_PER_FORM) as u32),
             lines: 0,
             held: 0,
         }
@@ -305,8 +307,15 @@ impl Stream {
         let returned = self.seen.knows(id);
         self.text_bytes += text.len();
         let slot = self.free.pop().unwrap_or(self.templates.len() as u32);
-        let template =
-            Template { id, parent: slot, text: text.into_boxed_str(), lines: 0, born: self.lines, last: self.lines, used: true };
+        let template = Template {
+            id,
+            parent: slot,
+            text: text.into_boxed_str(),
+            lines: 0,
+            born: self.lines,
+            last: self.lines,
+            used: true,
+        };
         match self.templates.get_mut(slot as usize) {
             Some(free) => *free = template,
             None => self.templates.push(template),

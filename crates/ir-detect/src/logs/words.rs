@@ -43,7 +43,7 @@ table! {
         "june" "july" "august" "october" "november" "december"
         "am" "pm" "utc" "gmt" "est" "edt" "cst" "cdt" "mst" "mdt" "pst" "pdt" "cet" "cest" "bst" "jst"
         "b" "kb" "mb" "gb" "tb" "kib" "mib" "gib" "tib"
-        "ns" "us" "ms" "sec" "secs" "min" "mins"
+        "ns" "us" "ms" "s" "h" "sec" "secs" "min" "mins"
 }
 
 table! {

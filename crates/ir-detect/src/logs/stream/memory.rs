@@ -45,6 +45,8 @@ impl Stream {
     /// now, when they all have the same.
     fn read_again(&mut self, config: &MinerConfig, scratch: &mut Scratch) {
         let lesson = std::mem::take(&mut self.lesson);
+        scratch.born.clear();
+        scratch.aliases.clear();
         self.exact.clear();
         self.forms.clear();
         self.patterns = Default::default();
@@ -78,8 +80,10 @@ impl Stream {
             if drop == 0 { 0 } else { *ages.select_nth_unstable(drop - 1).1 + 1 }
         };
         let roots: Vec<u32> = (0..self.templates.len() as u32).map(|template| self.root(template)).collect();
-        let is_root = |template: &(usize, &super::Template)| template.1.used && template.1.parent as usize == template.0;
-        let limit = oldest(self.templates.iter().enumerate().filter(is_root).map(|(_, template)| template.last).collect());
+        let is_root =
+            |template: &(usize, &super::Template)| template.1.used && template.1.parent as usize == template.0;
+        let limit =
+            oldest(self.templates.iter().enumerate().filter(is_root).map(|(_, template)| template.last).collect());
         let spare = spare.map(|template| self.root(template));
         let stays: Vec<bool> = self
             .templates
