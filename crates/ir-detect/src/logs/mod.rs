@@ -24,6 +24,7 @@
 //! brings a form nobody knows, such lines share one template until the flood is over.
 
 mod bounds;
+mod detector;
 mod fields;
 mod form;
 mod hash;
@@ -38,6 +39,8 @@ use std::collections::{BTreeMap, VecDeque};
 
 use ir_core::{ConfigError, Error, ErrorKind, Result};
 use serde::{Deserialize, Serialize};
+
+pub use detector::{LogTemplates, LogTemplatesConfig};
 
 use crate::check::Check;
 use hash::HashedMap;
