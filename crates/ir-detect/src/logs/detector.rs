@@ -110,6 +110,7 @@ impl LogTemplatesConfig {
         check.count("gone_windows", self.gone_windows as usize, 1, 10_000);
         check.count("learn_windows", self.learn_windows as usize, 2, 10_000);
         check.part("bounds", self.bounds.check());
+        check.part("miner", self.miner.problems());
         check.part("episode", self.episode.check());
         check.done()
     }

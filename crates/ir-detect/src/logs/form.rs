@@ -111,7 +111,9 @@ impl Form {
         let mut text = Vec::with_capacity(message.len());
         for item in &self.0 {
             let Some(piece) = pieces.get(item.piece as usize) else { continue };
-            text.extend_from_slice(&message[piece.gap as usize..piece.start as usize]);
+            let gap = &message[piece.gap as usize..piece.start as usize];
+            // Marks that do not count in the form, as in `<1`, are not shown either.
+            text.extend_from_slice(if piece.separators == 0 && !gap.is_empty() { b" " } else { gap });
             if item.is_variable() {
                 text.extend_from_slice(b"<*>");
             } else {

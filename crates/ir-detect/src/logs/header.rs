@@ -17,7 +17,7 @@ const COLUMNS: usize = 14;
 /// How many plain words may stand between two columns of a known kind.
 const REACH: usize = 3;
 /// How many columns a tag or a dash may be away when its place differs from line to line.
-const SEARCH: usize = 3;
+const SEARCH: usize = 4;
 /// Share of lines, in percent, that must have a time in the column. Continuation lines have none.
 const TIMES_PERCENT: usize = 85;
 /// Share of the lines with a time, in percent, that must agree on a column behind it.

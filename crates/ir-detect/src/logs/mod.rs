@@ -327,15 +327,21 @@ impl TemplateMiner {
 }
 
 fn check(config: &MinerConfig) -> std::result::Result<(), ConfigError> {
-    let mut check = Check::default();
-    check
-        .count("max_line_bytes", config.max_line_bytes, 64, 1 << 30)
-        .count("max_tokens", config.max_tokens, 8, 1 << 16)
-        .count("max_forms_per_stream", config.max_forms_per_stream, 64, 1 << 24)
-        .count("max_streams", config.max_streams, 1, 1 << 24)
-        .count("max_bytes", config.max_bytes, 1 << 20, usize::MAX)
-        .count("max_aliases", config.max_aliases, 1, 1 << 28);
-    ConfigError::check(check.done(), ())
+    ConfigError::check(config.problems().done(), ())
+}
+
+impl MinerConfig {
+    fn problems(&self) -> Check {
+        let mut check = Check::default();
+        check
+            .count("max_line_bytes", self.max_line_bytes, 64, 1 << 30)
+            .count("max_tokens", self.max_tokens, 8, 1 << 16)
+            .count("max_forms_per_stream", self.max_forms_per_stream, 64, 1 << 24)
+            .count("max_streams", self.max_streams, 1, 1 << 24)
+            .count("max_bytes", self.max_bytes, 1 << 20, usize::MAX)
+            .count("max_aliases", self.max_aliases, 1, 1 << 28);
+        check
+    }
 }
 
 #[cfg(test)]
