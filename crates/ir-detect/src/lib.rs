@@ -5,6 +5,7 @@ pub mod stats;
 pub mod anomaly;
 pub mod hypothesis;
 pub mod incident;
+pub mod logs;
 pub mod observations;
 
 mod check;
