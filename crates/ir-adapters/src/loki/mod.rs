@@ -58,7 +58,8 @@ pub struct LokiConfig {
     pub tenant: Option<String>,
     /// The labels that name the entity, the first that a line has counts. `service_name`, `app`, `job`.
     pub entity_labels: Vec<String>,
-    /// How far behind now is read, in milliseconds, so that lines which arrive late are not missed. 2,000.
+    /// How far behind now is read, in milliseconds, so that lines which arrive late are not missed: agents
+    /// gather lines for a second or more before they send them. 5,000.
     pub lag_ms: u64,
     /// How far back the first poll begins, in milliseconds. 0.
     pub backfill_ms: u64,
@@ -84,7 +85,7 @@ impl Default for LokiConfig {
             query: Vec::new(),
             tenant: None,
             entity_labels: ["service_name", "app", "job"].map(str::to_owned).to_vec(),
-            lag_ms: 2_000,
+            lag_ms: 5_000,
             backfill_ms: 0,
             page: 5_000,
             max_pages: 10,
