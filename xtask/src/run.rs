@@ -110,6 +110,18 @@ impl Task {
         String::from_utf8(out.stdout).context(|| format!("`{}` did not write UTF-8", self.line()))
     }
 
+    /// Runs it and returns what it wrote to standard output; what it writes to standard error goes to our terminal.
+    pub(crate) fn output_beside_errors(&self) -> Result<String> {
+        println!("$ {}", self.line());
+        let mut command = self.command();
+        let out = command.stdin(Stdio::null()).stderr(Stdio::inherit()).output();
+        let out = out.context(|| format!("cannot start `{}`", self.line()))?;
+        if !out.status.success() {
+            return Err(Failure::new(format!("`{}` failed: {}", self.line(), out.status)));
+        }
+        String::from_utf8(out.stdout).context(|| format!("`{}` did not write UTF-8", self.line()))
+    }
+
     /// Whether it starts and ends with exit code 0; its output is thrown away.
     pub(crate) fn works(&self) -> bool {
         let quiet = self.command().stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status();

@@ -9,14 +9,11 @@
 //! ```
 
 use super::Site;
-use crate::fail::{Context, Failure, Result};
+use super::checks::{Check, log_folder, side_by_side};
+use crate::fail::{Failure, Result};
 use crate::run::Task;
 use crate::workspace::{Package, select};
 use serde_json::Value;
-use std::fs;
-use std::path::PathBuf;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::thread;
 use std::time::Duration;
 
 const LIMIT_SECS: u64 = 180;
@@ -28,18 +25,6 @@ struct Checks {
     limit: Duration,
 }
 
-/// Checks that run side by side. They mostly wait, and each has processes, ports and folders of its own.
-const SIDE_BY_SIDE: usize = 2;
-
-/// One run of an example that must end with exit code 0.
-#[derive(Debug)]
-struct Check {
-    name: String,
-    task: Task,
-    limit: Duration,
-    log: PathBuf,
-}
-
 /// Builds all examples at once, then runs their checks, a few side by side.
 pub(super) fn run(site: &Site) -> Result<String> {
     let examples: Vec<&Package> = site.workspace.examples().collect();
@@ -47,8 +32,7 @@ pub(super) fn run(site: &Site) -> Result<String> {
         return Ok("no examples yet".into());
     }
     Task::cargo("build").arg("--release").args(select(examples.iter().copied())).run()?;
-    let logs = site.workspace.target.join("example-checks");
-    fs::create_dir_all(&logs).context(|| format!("cannot make `{}`", logs.display()))?;
+    let logs = log_folder(&site.workspace, "example-checks")?;
     let mut waiting = Vec::new();
     for example in &examples {
         let Checks { run, limit } = checks(example)?;
@@ -59,38 +43,8 @@ pub(super) fn run(site: &Site) -> Result<String> {
             waiting.push(Check { name: example.name.clone(), task, limit, log });
         }
     }
-    let next = AtomicUsize::new(0);
-    let worker = || -> Result<()> {
-        while let Some(check) = waiting.get(next.fetch_add(1, Ordering::Relaxed)) {
-            check.run()?;
-        }
-        Ok(())
-    };
-    let ended: Vec<Result<()>> = thread::scope(|scope| {
-        let workers: Vec<_> = (0..SIDE_BY_SIDE).map(|_| scope.spawn(worker)).collect();
-        let died = || Err(Failure::new("a check could not be followed to its end"));
-        workers.into_iter().map(|worker| worker.join().unwrap_or_else(|_| died())).collect()
-    });
-    ended.into_iter().collect::<Result<()>>()?;
+    side_by_side(&waiting)?;
     Ok(format!("{} examples, {} checks", examples.len(), waiting.len()))
-}
-
-impl Check {
-    /// Runs it, and tells what it printed when it has ended, so that checks side by side do not talk at the same time.
-    fn run(&self) -> Result<()> {
-        let ended = self.task.run_limited(self.limit, Some(&self.log))?;
-        let said = fs::read(&self.log).context(|| format!("cannot read `{}`", self.log.display()))?;
-        let (line, said) = (self.task.line(), String::from_utf8_lossy(&said));
-        println!("$ {line}\n{said}{}: {:.1} s", self.name, ended.seconds);
-        if ended.timed_out {
-            return Err(Failure::new(format!("`{line}` did not end within {:?}", self.limit)));
-        }
-        match ended.code {
-            Some(0) => Ok(()),
-            Some(code) => Err(Failure::new(format!("`{line}` ended with exit code {code}"))),
-            None => Err(Failure::new(format!("`{line}` ended with a signal"))),
-        }
-    }
 }
 
 /// The name of the program of a package: the one it names as default, else its only one.

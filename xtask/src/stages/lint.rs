@@ -1,4 +1,4 @@
-//! Stages that are one cargo command or a few: `fmt`, `clippy`, `test`, `test-none` and `doc`.
+//! Stages that are one cargo command or a few: `fmt`, `clippy` and `doc`.
 
 use super::Site;
 use crate::fail::Result;
@@ -24,25 +24,6 @@ pub(super) fn clippy(site: &Site) -> Result<String> {
         return Ok("no features yet".into());
     }
     clippy(&[vec!["--workspace".into()], full].concat()).map(|()| String::new())
-}
-
-/// All tests, doc tests included, with all features.
-pub(super) fn test(site: &Site) -> Result<String> {
-    let mut task = Task::cargo("test").arg("--workspace").args(full_features(&site.workspace.packages, site.deep));
-    // proptest reads this itself: eight times its usual number of cases, unless the caller asks for another.
-    if site.deep && std::env::var_os("PROPTEST_CASES").is_none() {
-        task = task.env("PROPTEST_CASES", "2048");
-    }
-    task.run().map(|()| String::new())
-}
-
-/// The libraries' tests without any feature.
-pub(super) fn test_none(site: &Site) -> Result<String> {
-    let libraries = select(site.workspace.libraries());
-    if libraries.is_empty() {
-        return Ok("no libraries yet".into());
-    }
-    Task::cargo("test").args(libraries).arg("--no-default-features").run().map(|()| String::new())
 }
 
 /// The documentation builds without a warning.

@@ -1,6 +1,7 @@
 //! `cargo xtask test`: the stages in order, each timed, with a table at the end.
 
 mod benches;
+mod checks;
 mod components;
 mod copied;
 pub(crate) mod examples;
@@ -11,6 +12,7 @@ mod package;
 pub(crate) mod packages;
 mod readme;
 pub(crate) mod schema;
+mod testing;
 
 use crate::fail::{Failure, Result};
 use crate::run::Stopwatch;
@@ -50,8 +52,8 @@ const STAGES: &[Stage] = &[
     Stage { name: "components", run: components::run },
     Stage { name: "fmt", run: lint::fmt },
     Stage { name: "clippy", run: lint::clippy },
-    Stage { name: "test", run: lint::test },
-    Stage { name: "test-none", run: lint::test_none },
+    Stage { name: "test", run: testing::all },
+    Stage { name: "test-none", run: testing::none },
     Stage { name: "features", run: features::run },
     Stage { name: "doc", run: lint::doc },
     Stage { name: "packages", run: packages::run },
