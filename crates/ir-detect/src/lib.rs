@@ -7,6 +7,7 @@ pub mod hypothesis;
 pub mod incident;
 pub mod logs;
 pub mod observations;
+pub mod series;
 
 mod check;
 mod pairs;

@@ -2,16 +2,20 @@
 
 pub mod cusum;
 pub mod ewma;
+pub mod median;
 pub mod quantile;
 pub mod ring;
 pub mod robust;
 pub mod surprise;
+pub mod tail;
 pub mod trend;
 
 pub use cusum::Cusum;
 pub use ewma::Ewma;
+pub use median::RunningMedian;
 pub use quantile::bucket_quantile;
 pub use ring::Ring;
 pub use robust::{Floors, Location, mad, median};
 pub use surprise::{binomial_surprise, gaussian_surprise, score_of};
+pub use tail::{Tail, TwoTails};
 pub use trend::{Trend, theil_sen};

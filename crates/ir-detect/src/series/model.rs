@@ -1,0 +1,152 @@
+//! The model of one series: takes a value, says how surprising it is, learns it.
+
+use serde::{Deserialize, Serialize};
+
+use super::SeriesConfig;
+use super::budget::Budget;
+use super::evidence::{Distances, Evidence, Stream};
+use super::expected::Expected;
+use super::linear::{INPUTS, Linear};
+use super::novelty::{Novelty, SHAPE};
+use super::window::Window;
+use crate::stats::RunningMedian;
+
+/// How many values the medians follow; they must be quicker than the tails forget.
+const MEDIAN_VALUES: f64 = 1000.0;
+/// Values that the deviation looks at.
+const LIVELY: usize = 12;
+/// Deviations below this share of the usual distance are a flat line and not told apart.
+const FLAT: f64 = 1e-3;
+/// Above this sum a value is hot: of a hot run, each value counts less for the history than the one before, so that an episode
+/// does not become the rule; after so many of them it is the rule.
+const HOT_NATS: f64 = 20.0;
+const LEAST_SHARE: f64 = 0.2;
+const ACCEPTED: f64 = 100.0;
+/// How fast the interval between values is followed.
+const INTERVAL_RATE: f64 = 0.05;
+/// Larger numbers have squares that are not finite; what is beyond counts as this.
+const LARGEST: f64 = 1e150;
+
+/// What a model says of a value.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Judged {
+    /// The summed surprise in nats, with the alert budget taken off; comparable with
+    /// [`limit_nats`](SeriesConfig::limit_nats). At least 0; 0 while the model is warming up.
+    pub nats: f64,
+    /// Whether this value begins an episode that people should hear of, or makes one clearly worse.
+    pub alert: bool,
+    /// What was expected, in the unit of the values.
+    pub expected: f64,
+    /// What brought most of the surprise.
+    pub most: Stream,
+}
+
+/// The model of one series. See the [module](super).
+///
+/// # Examples
+///
+/// ```
+/// # use ir_detect::series::{SeriesConfig, SeriesModel};
+/// let config = SeriesConfig::default();
+/// let mut model = SeriesModel::default();
+/// for minute in 0..600 {
+///     let value = 50.0 + f64::from(minute * 7 % 5);
+///     assert!(!model.push(f64::from(minute) * 60.0, value, &config).alert);
+/// }
+/// assert!(model.push(36_000.0, 400.0, &config).alert);
+/// ```
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct SeriesModel {
+    seen: usize,
+    last_secs: Option<f64>,
+    interval_secs: f64,
+    values: Window,
+    residuals: Window,
+    expected: Expected,
+    level_of_means: RunningMedian,
+    usual_liveliness: RunningMedian,
+    linear: Linear,
+    novelty: Novelty,
+    evidence: Evidence,
+    hot: f64,
+    budget: Budget,
+}
+
+impl SeriesModel {
+    /// Takes the next value, at `secs` since the epoch. Times may repeat, stand still or run back: they say how often values
+    /// come and which hour it is, nothing else. Values that are not finite change nothing and are no surprise.
+    pub fn push(&mut self, secs: f64, value: f64, config: &SeriesConfig) -> Judged {
+        let promise = self.expected.at(secs, value);
+        if !value.is_finite() || !secs.is_finite() {
+            return Judged { nats: 0.0, alert: false, expected: promise.value, most: Stream::Value };
+        }
+        let value = value.clamp(-LARGEST, LARGEST);
+        self.measure_interval(secs);
+        self.seen = self.seen.saturating_add(1);
+        let before = if self.seen > 1 { self.values.back(0) } else { value };
+        self.values.push(value);
+        self.residuals.push(value - promise.value);
+        let shape = self.values.last::<SHAPE>();
+        let mean = self.values.mean(SHAPE);
+        let flat = FLAT * promise.scale + f64::MIN_POSITIVE;
+        let liveliness = (self.values.deviation(LIVELY) + flat).ln();
+        let inputs = self.inputs(promise.level, promise.value, promise.scale);
+        let foretold = promise.level + self.linear.predict(&inputs);
+        let distances: Distances = [
+            value - promise.value,
+            self.residuals.mean(SHAPE),
+            mean - self.level_of_means.get().unwrap_or(mean),
+            value - before,
+            liveliness - self.usual_liveliness.get().unwrap_or(liveliness),
+            self.novelty.distance(&shape),
+            value - foretold,
+        ];
+        let weighed = self.evidence.weigh(&distances, config.cap_nats);
+
+        let share = self.share(weighed.nats, config);
+        self.evidence.learn(&distances, share, config.half_life_values);
+        self.linear.learn(&inputs, value - promise.level, promise.scale);
+        let rate = 2.0 / config.half_life_values.min(MEDIAN_VALUES);
+        self.level_of_means.push(mean, rate);
+        self.usual_liveliness.push(liveliness, rate);
+        self.novelty.learn(&shape);
+        self.expected.learn(secs, value, promise, rate);
+
+        let (nats, alert) = match self.seen >= config.warm_values {
+            true => self.budget.judge(weighed.nats, self.interval_secs, config),
+            false => (0.0, false),
+        };
+        Judged { nats, alert, expected: promise.value, most: weighed.most }
+    }
+
+    /// How many values were seen.
+    #[must_use]
+    pub fn seen(&self) -> usize {
+        self.seen
+    }
+
+    fn measure_interval(&mut self, secs: f64) {
+        if let Some(last) = self.last_secs {
+            let step = secs - last;
+            if step > 0.0 {
+                let known = self.interval_secs > 0.0;
+                // A gap is no longer interval.
+                let by = INTERVAL_RATE * (step.min(3.0 * self.interval_secs) - self.interval_secs);
+                self.interval_secs = if known { self.interval_secs + by } else { step };
+            }
+        }
+        self.last_secs = Some(secs);
+    }
+
+    fn inputs(&self, level: f64, promised: f64, scale: f64) -> [f64; INPUTS] {
+        let lag = |back: usize| self.values.back(back) - level;
+        [lag(1), lag(2), lag(3), lag(4), lag(5), promised - level, scale]
+    }
+
+    /// How much a value counts for the history.
+    fn share(&mut self, nats: f64, config: &SeriesConfig) -> f64 {
+        let hot = nats >= HOT_NATS && self.seen > config.warm_values;
+        self.hot = if hot { self.hot + 1.0 } else { (self.hot - 0.5).max(0.0) };
+        if hot && self.hot < ACCEPTED { (1.0 / self.hot).max(LEAST_SHARE) } else { 1.0 }
+    }
+}
