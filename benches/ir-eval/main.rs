@@ -2,6 +2,8 @@
 
 mod arguments;
 mod logs;
+mod table;
+mod tsad;
 
 use std::process::ExitCode;
 
@@ -11,7 +13,7 @@ use arguments::Arguments;
 type Subcommand = (&'static str, fn(&Arguments) -> Result<(), String>);
 
 /// Every subcommand, one file each.
-const SUBCOMMANDS: &[Subcommand] = &[("logs", logs::run)];
+const SUBCOMMANDS: &[Subcommand] = &[("logs", logs::run), ("tsad", tsad::run)];
 
 fn main() -> ExitCode {
     match run() {

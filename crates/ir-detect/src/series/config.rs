@@ -29,7 +29,7 @@ pub struct SeriesConfig {
     /// No second alert comes within so many values, unless it is clearly worse than the first. Default 30.
     #[schemars(range(min = 0, max = 100_000))]
     pub quiet_values: usize,
-    /// History counts half after so many values. Default 2,000.
+    /// History counts half after so many values. Default 3,000.
     #[schemars(range(min = 50.0, max = 1e9))]
     pub half_life_values: f64,
     /// Nothing is said before so many values were seen. Default 100.
@@ -46,7 +46,7 @@ impl Default for SeriesConfig {
             rest_nats: 8.0,
             rest_secs: 86_400.0,
             quiet_values: 30,
-            half_life_values: 2_000.0,
+            half_life_values: 3_000.0,
             warm_values: 100,
         }
     }

@@ -97,6 +97,12 @@ impl Evidence {
         weighed
     }
 
+    /// Bytes on the heap.
+    pub(crate) fn held(&self) -> usize {
+        let signed: usize = self.signed.iter().map(TwoTails::held).sum();
+        signed + self.shape.held() + self.foretold.held()
+    }
+
     /// Learns the distances, counting them by `share`.
     pub(crate) fn learn(&mut self, distances: &Distances, share: f64, half_life: f64) {
         for (tails, distance) in self.signed.iter_mut().zip(distances) {

@@ -64,6 +64,11 @@ impl Expected {
         Promise { level, value: best.1, scale: self.level.deviation() }
     }
 
+    /// Bytes on the heap.
+    pub(crate) fn held(&self) -> usize {
+        (self.day.slots.capacity() + self.week.slots.capacity()) * size_of::<Slot>()
+    }
+
     /// Learns a value, given what had been expected.
     pub(crate) fn learn(&mut self, secs: f64, value: f64, promise: Promise, rate: f64) {
         let cap = ERROR_CAP * promise.scale;

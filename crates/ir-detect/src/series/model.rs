@@ -17,6 +17,8 @@ const MEDIAN_VALUES: f64 = 1000.0;
 const LIVELY: usize = 12;
 /// Deviations below this share of the usual distance are a flat line and not told apart.
 const FLAT: f64 = 1e-3;
+/// Keeps the logarithm of no deviation at all within 28 of that of 1.
+const NOTHING: f64 = 1e-12;
 /// Above this sum a value is hot: of a hot run, each value counts less for the history than the one before, so that an episode
 /// does not become the rule; after so many of them it is the rule.
 const HOT_NATS: f64 = 20.0;
@@ -88,7 +90,7 @@ impl SeriesModel {
         self.residuals.push(value - promise.value);
         let shape = self.values.last::<SHAPE>();
         let mean = self.values.mean(SHAPE);
-        let flat = FLAT * promise.scale + f64::MIN_POSITIVE;
+        let flat = FLAT * promise.scale + NOTHING;
         let liveliness = (self.values.deviation(LIVELY) + flat).ln();
         let inputs = self.inputs(promise.level, promise.value, promise.scale);
         let foretold = promise.level + self.linear.predict(&inputs);
@@ -123,6 +125,12 @@ impl SeriesModel {
     #[must_use]
     pub fn seen(&self) -> usize {
         self.seen
+    }
+
+    /// How many bytes the model holds, its own size included.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        size_of::<Self>() + self.expected.held() + self.novelty.held() + self.evidence.held()
     }
 
     fn measure_interval(&mut self, secs: f64) {

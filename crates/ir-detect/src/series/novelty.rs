@@ -25,6 +25,11 @@ impl Novelty {
         if nearest.is_finite() { f64::from(nearest).sqrt() } else { 0.0 }
     }
 
+    /// Bytes on the heap.
+    pub(crate) fn held(&self) -> usize {
+        self.shapes.capacity() * size_of::<[f32; SHAPE]>()
+    }
+
     pub(crate) fn learn(&mut self, shape: &[f64; SHAPE]) {
         self.seen += 1;
         if !self.seen.is_multiple_of(EVERY) {

@@ -109,6 +109,12 @@ impl Tail {
         -((above / self.weight + 1.0) / (self.total / self.weight + 2.0)).ln()
     }
 
+    /// Bytes on the heap.
+    #[must_use]
+    pub fn held(&self) -> usize {
+        self.bins.capacity() * size_of::<f32>()
+    }
+
     /// The bin of a value, after making room for it above; `None` below all bins.
     fn place(&mut self, value: f64) -> Option<usize> {
         if value < f64::MIN_POSITIVE {
@@ -194,6 +200,12 @@ impl TwoTails {
     pub fn push(&mut self, value: f64, share: f64, half_life: f64) {
         self.up.push(value.max(0.0), share, half_life);
         self.down.push((-value).max(0.0), share, half_life);
+    }
+
+    /// Bytes on the heap.
+    #[must_use]
+    pub fn held(&self) -> usize {
+        self.up.held() + self.down.held()
     }
 
     /// See [`Tail::surprise`]: of a value at least as far out on the same side.
