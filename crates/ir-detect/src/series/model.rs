@@ -110,7 +110,9 @@ impl SeriesModel {
         self.linear.learn(&inputs, value - promise.level, promise.scale);
         let rate = 2.0 / config.half_life_values.min(MEDIAN_VALUES);
         self.level_of_means.push(mean, rate);
-        self.usual_liveliness.push(liveliness, rate);
+        if self.seen >= LIVELY {
+            self.usual_liveliness.push(liveliness, rate);
+        }
         self.novelty.learn(&shape);
         self.expected.learn(secs, value, promise, rate);
 
