@@ -26,6 +26,15 @@ pub(super) struct File {
     pub(super) labelled: bool,
 }
 
+/// Rows of several metrics: a first part without labels that is taken as usual, and a second to be judged.
+pub(super) struct Pair {
+    /// As [`File::path`], of the second part.
+    pub(super) path: String,
+    pub(super) train: Vec<Vec<f64>>,
+    pub(super) test: Vec<Vec<f64>>,
+    pub(super) labels: Vec<bool>,
+}
+
 /// Labelled windows by file, first and last time as NAB writes them.
 pub(super) type Windows = BTreeMap<String, Vec<[String; 2]>>;
 
@@ -42,6 +51,38 @@ pub(super) fn files(root: &Path) -> Result<Vec<File>, String> {
         }
     }
     Ok(files)
+}
+
+/// All pairs of tables below a folder, by path.
+pub(super) fn pairs(root: &Path) -> Result<Vec<Pair>, String> {
+    let mut paths = Vec::new();
+    walk(root, &mut paths)?;
+    paths.sort();
+    let mut pairs = Vec::new();
+    for path in paths {
+        let name = path.to_string_lossy().into_owned();
+        if !name.ends_with(".test.csv.gz") {
+            continue;
+        }
+        let (_, train) = cells(Path::new(&name.replace(".test.csv.gz", ".train.csv.gz")))?;
+        let (head, mut test) = cells(&path)?;
+        if head.last().is_none_or(|last| last != "label") {
+            return Err(format!("{name}: the last column is not `label`"));
+        }
+        let labels = test.iter_mut().map(|row| row.pop().is_some_and(|label| label > 0.0)).collect();
+        pairs.push(Pair { path: relative(root, &path), train, test, labels });
+    }
+    Ok(pairs)
+}
+
+fn cells(path: &Path) -> Result<(Vec<String>, Vec<Vec<f64>>), String> {
+    let text = text(path)?;
+    let mut lines = text.lines();
+    let head = lines.next().unwrap_or_default().split(',').map(|cell| cell.trim().to_owned()).collect();
+    let cell = |cell: &str| if cell.trim().is_empty() { Ok(f64::NAN) } else { cell.trim().parse::<f64>() };
+    let rows = lines.map(|line| line.split(',').map(cell).collect::<Result<Vec<f64>, _>>());
+    let rows = rows.collect::<Result<_, _>>().map_err(|why| format!("{}: {why}", path.display()))?;
+    Ok((head, rows))
 }
 
 /// NAB's labels, from every `combined_windows.json` below the folder.
@@ -87,12 +128,17 @@ fn read(root: &Path, path: &Path) -> Result<Option<File>, String> {
     }
     let rows = lines.map(row).collect::<Result<Vec<Row>, String>>();
     let rows = rows.map_err(|why| format!("{}: {why}", path.display()))?;
+    let path = relative(root, path);
+    Ok(Some(File { path, rows, labelled: head.get(2) == Some(&"label") }))
+}
+
+/// The path below the folder, without NAB's `data/` and without `.gz`.
+fn relative(root: &Path, path: &Path) -> String {
     let below = path.strip_prefix(root).unwrap_or(path);
     let parts: Vec<String> = below.iter().map(|part| part.to_string_lossy().into_owned()).collect();
     let parts: Vec<&str> = parts.iter().map(String::as_str).filter(|part| *part != "data").collect();
     let path = parts.join("/");
-    let path = path.strip_suffix(".gz").map_or(path.clone(), str::to_owned);
-    Ok(Some(File { path, rows, labelled: head.get(2) == Some(&"label") }))
+    path.strip_suffix(".gz").map_or(path.clone(), str::to_owned)
 }
 
 fn row(line: &str) -> Result<Row, String> {
@@ -111,19 +157,21 @@ fn row(line: &str) -> Result<Row, String> {
     Ok(Row { stamp: stamp.to_owned(), secs, value, label })
 }
 
-impl File {
-    /// Writes what was found below `output`.
-    pub(super) fn write(&self, output: &Path, found: &Found) -> Result<(), String> {
-        let path = output.join(&self.path);
-        let mut text = String::from("timestamp,anomaly_score,alert\n");
-        for ((row, score), alert) in self.rows.iter().zip(&found.scores).zip(&found.alerts) {
-            let _ = writeln!(text, "{},{score:.6},{}", row.stamp, u8::from(*alert));
+/// Writes what was found below `output`, with a column of times where there are any.
+pub(super) fn write(output: &Path, path: &str, stamps: Option<&[&str]>, found: &Found) -> Result<(), String> {
+    let path = output.join(path);
+    let mut text =
+        String::from(if stamps.is_some() { "timestamp,anomaly_score,alert\n" } else { "anomaly_score,alert\n" });
+    for (at, (score, alert)) in found.scores.iter().zip(&found.alerts).enumerate() {
+        if let Some(stamp) = stamps.and_then(|stamps| stamps.get(at)) {
+            let _ = write!(text, "{stamp},");
         }
-        let folder = path.parent().unwrap_or(output);
-        let failed = |why: std::io::Error| format!("{}: {why}", path.display());
-        std::fs::create_dir_all(folder).map_err(failed)?;
-        std::fs::write(&path, text).map_err(failed)
+        let _ = writeln!(text, "{score:.6},{}", u8::from(*alert));
     }
+    let folder = path.parent().unwrap_or(output);
+    let failed = |why: std::io::Error| format!("{}: {why}", path.display());
+    std::fs::create_dir_all(folder).map_err(failed)?;
+    std::fs::write(&path, text).map_err(failed)
 }
 
 #[cfg(test)]

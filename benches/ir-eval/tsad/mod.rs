@@ -17,15 +17,22 @@ use super::arguments::Arguments;
 pub(crate) fn run(arguments: &Arguments) -> Result<(), String> {
     arguments.only(&[])?;
     let files = data::files(&arguments.input)?;
-    if files.is_empty() {
+    let pairs = data::pairs(&arguments.input)?;
+    if files.is_empty() && pairs.is_empty() {
         return Err(format!("no series below {}", arguments.input.display()));
     }
     let windows = data::windows(&arguments.input)?;
     let mut judged = Vec::new();
     for file in files {
         let found = series::watch(&file);
-        file.write(&arguments.output, &found)?;
-        judged.push(report::Judged::of(file, found, &windows));
+        let stamps: Vec<&str> = file.rows.iter().map(|row| row.stamp.as_str()).collect();
+        data::write(&arguments.output, &file.path, Some(&stamps), &found)?;
+        judged.push(report::Judged::series(file, found, &windows));
+    }
+    for pair in pairs {
+        let found = series::watch_pair(&pair);
+        data::write(&arguments.output, &pair.path, None, &found)?;
+        judged.push(report::Judged::pair(pair, found));
     }
     print!("{}", report::text(&judged));
     Ok(())

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use super::Found;
-use super::data::{File, Windows};
+use super::data::{File, Pair, Windows};
 use super::score::{Nab, Rows};
 use crate::table::table;
 
@@ -12,8 +12,8 @@ use crate::table::table;
 /// optimised on the files, causal runs only.
 const RIVALS_NAB: &str = "rivals, limit optimised, run causally: a throw-away ensemble 73.4, CAD OSE 68.6, KNN CAD 66.7, random cut \
     forest 63.5, Skyline 62.0, SPOT with alerts de-duplicated 53.1, EWMA 35.7, BOCPD 16.5";
-const RIVALS_ROWS: &str =
-    "rivals, area under precision and recall on production telemetry: a throw-away ensemble .49, EWMA .37";
+const RIVALS_ROWS: &str = "rivals, area under precision and recall on production telemetry: a throw-away ensemble .49, EWMA .37; \
+    of principal components' residuals on several metrics: SMD .41, ASD .26";
 
 /// One file with what was said of it.
 pub(super) struct Judged {
@@ -27,7 +27,7 @@ pub(super) struct Judged {
 }
 
 impl Judged {
-    pub(super) fn of(file: File, found: Found, windows: &Windows) -> Self {
+    pub(super) fn series(file: File, found: Found, windows: &Windows) -> Self {
         // NAB's labels name the folder and the file.
         let named = windows.iter().find(|(name, _)| file.path == **name || file.path.ends_with(&format!("/{name}")));
         let place = |stamp: &str| {
@@ -36,11 +36,23 @@ impl Judged {
         };
         let rows_of = |window: &[String; 2]| Some((place(&window[0]).0?, place(&window[1]).1?));
         let windows = named.map(|(_, windows)| windows.iter().filter_map(rows_of).collect());
-        let by_row = file.labelled.then(|| Rows::of(&file.rows, &found.scores, &found.alerts));
-        let set = file.path.split('/').next().filter(|first| *first != file.path).unwrap_or(".").to_owned();
+        let labels: Vec<bool> = file.rows.iter().map(|row| row.label).collect();
+        let by_row = file.labelled.then(|| Rows::of(&labels, &found.scores, &found.alerts));
+        let set = set_of(&file.path);
         let set = if windows.is_some() { "nab".to_owned() } else { set };
         Self { set, rows: file.rows.len(), path: file.path, found, windows, by_row }
     }
+
+    pub(super) fn pair(pair: Pair, found: Found) -> Self {
+        let by_row = Some(Rows::of(&pair.labels, &found.scores, &found.alerts));
+        let rows = pair.train.len() + pair.test.len();
+        Self { set: set_of(&pair.path), rows, path: pair.path, found, windows: None, by_row }
+    }
+}
+
+/// The folder that a file lies in, below the input folder.
+fn set_of(path: &str) -> String {
+    path.split('/').next().filter(|first| *first != path).unwrap_or(".").to_owned()
 }
 
 pub(super) fn text(judged: &[Judged]) -> String {

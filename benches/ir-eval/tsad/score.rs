@@ -1,7 +1,5 @@
 //! The scorers' rules, so that the table needs no other program: NAB's standard profile, and precision and recall by row and event.
 
-use super::data::Row;
-
 /// NAB's cost of a false alert in its standard profile.
 const FALSE_ALERT: f64 = 0.11;
 
@@ -114,11 +112,11 @@ pub(super) struct Rows {
 }
 
 impl Rows {
-    pub(super) fn of(rows: &[Row], scores: &[f64], alerts: &[bool]) -> Self {
-        let start = (rows.len() as f64 * WARM) as usize;
-        let labels: Vec<bool> = rows[start..].iter().map(|row| row.label).collect();
+    pub(super) fn of(labels: &[bool], scores: &[f64], alerts: &[bool]) -> Self {
+        let start = (labels.len() as f64 * WARM) as usize;
+        let labels = &labels[start..];
         let (scores, alerts) = (&scores[start..], &alerts[start..]);
-        let events = runs(&labels);
+        let events = runs(labels);
         let at: Vec<usize> = alerts.iter().enumerate().filter(|(_, alert)| **alert).map(|(at, _)| at).collect();
         let begins = at.iter().enumerate().filter(|(n, at_n)| *n == 0 || **at_n - at[n - 1] > GAP).map(|(_, at)| *at);
         let begins: Vec<usize> = begins.collect();
@@ -130,7 +128,7 @@ impl Rows {
             episodes: begins.len(),
             normal_rows: labels.iter().filter(|label| !**label).count(),
             false_rows: at.iter().filter(|at| !labels[**at]).count(),
-            auc_pr: auc_pr(scores, &labels),
+            auc_pr: auc_pr(scores, labels),
         }
     }
 }
@@ -192,13 +190,8 @@ mod tests {
 
     #[test]
     fn rows_are_counted_by_event_and_episode() {
-        let row = |at: usize| Row {
-            stamp: String::new(),
-            secs: at as f64,
-            value: 0.0,
-            label: (40..50).contains(&at) || (70..72).contains(&at),
-        };
-        let rows: Vec<Row> = (0..100).map(row).collect();
+        let label = |at: usize| (40..50).contains(&at) || (70..72).contains(&at);
+        let rows: Vec<bool> = (0..100).map(label).collect();
         let mut alerts = vec![false; 100];
         for at in [20, 22, 41, 45, 90] {
             alerts[at] = true;

@@ -6,6 +6,7 @@ pub mod anomaly;
 pub mod hypothesis;
 pub mod incident;
 pub mod logs;
+pub mod multi;
 pub mod observations;
 pub mod series;
 

@@ -1,6 +1,7 @@
 //! Numeric cores over `f64` that know nothing of signals: plain structs and functions, no allocation after warm-up.
 
 pub mod cusum;
+pub mod eigen;
 pub mod ewma;
 pub mod median;
 pub mod quantile;
@@ -11,6 +12,7 @@ pub mod tail;
 pub mod trend;
 
 pub use cusum::Cusum;
+pub use eigen::eigen;
 pub use ewma::Ewma;
 pub use median::RunningMedian;
 pub use quantile::bucket_quantile;
