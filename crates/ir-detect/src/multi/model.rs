@@ -6,7 +6,8 @@ use smallvec::SmallVec;
 use super::MultiConfig;
 use crate::stats::{Tail, TwoTails, eigen};
 
-/// The components are renewed after so many rows.
+/// The components are made after so many rows, again whenever rows have doubled, and then after so many rows each.
+const FIRST: usize = 64;
 const RENEW: usize = 500;
 /// Standardised values are clipped here, and nearer for the correlations: outliers must not make components.
 const CLIP: f64 = 20.0;
@@ -155,9 +156,13 @@ impl MultiModel {
         self.learned += 1.0;
         let rate = share * (1.0 / self.learned).max(1.0 / config.half_life_rows);
         let young = self.learned <= YOUNG;
+        // Before there are components, what is left over is everything, and no measure for later.
+        let measured = self.seen > FIRST;
         for (at, metric) in self.metrics.iter_mut().enumerate() {
             metric.learn(row.get(at).copied(), rate, young);
-            metric.residuals.push(residuals[at], share, config.half_life_rows);
+            if measured {
+                metric.residuals.push(residuals[at], share, config.half_life_rows);
+            }
         }
         let near: Vec<f64> = standard.iter().map(|value| value.clamp(-CLIP_CORRELATED, CLIP_CORRELATED)).collect();
         for (row, line) in self.correlations.iter_mut().enumerate() {
@@ -165,8 +170,11 @@ impl MultiModel {
                 *cell += rate * (near[row] * other - *cell);
             }
         }
-        self.sums.push(self.smoothed, share, config.half_life_rows);
-        if self.seen.is_multiple_of(RENEW) {
+        if measured {
+            self.sums.push(self.smoothed, share, config.half_life_rows);
+        }
+        let doubled = self.seen < RENEW && self.seen >= FIRST && self.seen.is_power_of_two();
+        if doubled || self.seen.is_multiple_of(RENEW) {
             self.renew(config.explained);
         }
     }
