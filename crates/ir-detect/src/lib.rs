@@ -16,7 +16,7 @@ mod pairs;
 pub use anomaly::{
     AbsenceConfig, AbsenceDetector, BaselineConfig, BaselineDetector, Bounds, Detectors, EpisodeConfig,
     ErrorRateConfig, ErrorRateDetector, LatencyConfig, LatencyDetector, MetricNames, SaturationConfig,
-    SaturationDetector, ShiftConfig, ShiftDetector,
+    SaturationDetector, SeriesDetector, SeriesDetectorConfig, ShiftConfig, ShiftDetector,
 };
 pub use hypothesis::{GraphDiagnoser, GraphDiagnoserConfig};
 pub use incident::{CorrelatorConfig, StandardCorrelator};

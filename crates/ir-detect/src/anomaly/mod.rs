@@ -8,6 +8,7 @@
 //! | [`SaturationDetector`] | memory that only rises | the metric's name |
 //! | [`ShiftDetector`] | more or less work than usual, for good | `traffic` |
 //! | [`BaselineDetector`] | any other gauge out of its usual range | the metric's name |
+//! | [`SeriesDetector`] | whatever is unlike a series' own past | the metric's name |
 //! | [`AlertDetector`] | alerts that another system sends | the alert's name |
 
 use std::sync::Arc;
@@ -26,6 +27,7 @@ mod baseline;
 mod error_rate;
 mod latency;
 mod leak;
+mod series;
 mod shift;
 
 pub use absence::{AbsenceConfig, AbsenceDetector};
@@ -36,6 +38,7 @@ pub use error_rate::{ErrorRateConfig, ErrorRateDetector};
 pub use latency::{LatencyConfig, LatencyDetector};
 pub use leak::{SaturationConfig, SaturationDetector};
 pub use names::{Bounds, MetricNames};
+pub use series::{SeriesDetector, SeriesDetectorConfig};
 pub use shift::{ShiftConfig, ShiftDetector};
 
 /// Subjects that other stages go by. They are part of the interface: change them only with their readers.

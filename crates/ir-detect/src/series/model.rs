@@ -37,6 +37,8 @@ pub struct Judged {
     pub nats: f64,
     /// Whether this value begins an episode that people should hear of, or makes one clearly worse.
     pub alert: bool,
+    /// Whether it is unusual enough for an episode to go on.
+    pub hot: bool,
     /// What was expected, in the unit of the values.
     pub expected: f64,
     /// What brought most of the surprise.
@@ -80,7 +82,7 @@ impl SeriesModel {
     pub fn push(&mut self, secs: f64, value: f64, config: &SeriesConfig) -> Judged {
         let promise = self.expected.at(secs, value);
         if !value.is_finite() || !secs.is_finite() {
-            return Judged { nats: 0.0, alert: false, expected: promise.value, most: Stream::Value };
+            return Judged { nats: 0.0, alert: false, hot: false, expected: promise.value, most: Stream::Value };
         }
         let value = value.clamp(-LARGEST, LARGEST);
         self.measure_interval(secs);
@@ -120,7 +122,7 @@ impl SeriesModel {
             true => self.budget.judge(weighed.nats, self.interval_secs, config),
             false => (0.0, false),
         };
-        Judged { nats, alert, expected: promise.value, most: weighed.most }
+        Judged { nats, alert, hot: alert || weighed.nats >= HOT_NATS, expected: promise.value, most: weighed.most }
     }
 
     /// How many values were seen.

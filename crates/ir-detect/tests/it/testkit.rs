@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use ir_core::testkit::{detector, diagnoser, incident, samples};
-use ir_core::{Detector, Labels, MetricKind, MetricSample, Series, SignalBatch};
-use ir_detect::{Detectors, GraphDiagnoser, StandardCorrelator};
+use ir_core::{Detector, Labels, MetricKind, MetricSample, Phase, Series, SignalBatch};
+use ir_detect::{Detectors, GraphDiagnoser, SeriesDetector, StandardCorrelator};
 
 use crate::laws::{batches, case, ctx};
 use crate::shop::{FAULTS, Rng, at, id};
@@ -55,6 +55,21 @@ async fn every_standard_detector_keeps_the_laws() {
     }
     // The shop sends no alerts; the laws run beside that detector, on alerts.
     assert_eq!(silent, ["alerts"]);
+}
+
+#[tokio::test]
+async fn the_detector_of_any_series_keeps_the_laws() {
+    let make = || Arc::new(SeriesDetector::default()) as Arc<dyn Detector>;
+    detector::check_all(&ctx(), &make, &queue()).await.unwrap();
+    let mut found = Vec::new();
+    let detector = make();
+    for batch in queue() {
+        found.extend(detector.detect(&ctx(), &batch).await.unwrap());
+    }
+    let [began, ..] = &found[..] else { panic!("nothing was found") };
+    assert_eq!((began.subject.as_str(), began.phase), ("queue_length", Phase::Began));
+    assert_eq!(began.at, at(60.0));
+    assert!(began.because.contains("by its own past, seen 80."), "{}", began.because);
 }
 
 #[tokio::test]

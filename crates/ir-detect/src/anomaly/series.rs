@@ -1,0 +1,185 @@
+//! The full univariate stack on every gauge, and on the rate of every counter.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use ir_core::anomaly::Direction;
+use ir_core::{Anomaly, MetricKind, Problem, Result, Series, Symptom, Timestamp};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::episode::{EpisodeConfig, Finding, Judge, Key, Tracks, Verdict};
+use super::host::{Core, detector};
+use super::looks::{Interest, Look};
+use super::names::{Bounds, MetricNames};
+use crate::check::Check;
+use crate::pairs;
+use crate::series::{Judged, SeriesConfig, SeriesModel};
+
+/// How a [`SeriesDetector`] decides.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct SeriesDetectorConfig {
+    /// How each series is judged.
+    pub model: SeriesConfig,
+    /// Series at most; those beyond are not watched. Default 5,000: some 100 MB.
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub max_series: usize,
+    /// Surprise is capped here, in nats, because nobody said what a series is for. Default 15, a score of 0.39: it supports other
+    /// symptoms and opens no incident alone. With 30 it does.
+    #[schemars(range(min = 1.0, max = 1e6))]
+    pub max_nats: f64,
+    /// Metrics that are not watched. Default `build_info`, and always the start time of the process.
+    pub ignore: Vec<String>,
+    /// Names of metrics: `start_time` is left out.
+    pub names: MetricNames,
+    /// How much is kept of scrapes.
+    pub bounds: Bounds,
+    /// When episodes end; they begin when the model says so, which has waited already.
+    pub episode: EpisodeConfig,
+}
+
+impl Default for SeriesDetectorConfig {
+    fn default() -> Self {
+        Self {
+            model: SeriesConfig::default(),
+            max_series: 5_000,
+            max_nats: 15.0,
+            ignore: vec!["build_info".to_owned()],
+            names: MetricNames::default(),
+            bounds: Bounds::default(),
+            episode: EpisodeConfig { begin_looks: 1, ..EpisodeConfig::default() },
+        }
+    }
+}
+
+impl SeriesDetectorConfig {
+    fn check(&self) -> Vec<Problem> {
+        let mut check = Check::default();
+        check.part("model", self.model.problems());
+        check.count("max_series", self.max_series, 1, 1_000_000);
+        check.within("max_nats", self.max_nats, 1.0, 1e6);
+        check.part("names", self.names.check());
+        check.part("bounds", self.bounds.check());
+        check.part("episode", self.episode.check());
+        check.done()
+    }
+}
+
+detector! {
+    /// Finds what is unlike a series' own past: spikes, levels, flat lines, the wrong hour, shapes never seen.
+    ///
+    /// A [`SeriesModel`] a series: 20 KB and about a microsecond a value. Nothing is said before a hundred values, so it is for
+    /// metrics that come every ten seconds or more rarely, or for sources that backfill; [`BaselineDetector`](super::BaselineDetector)
+    /// is the cheap one for masses of series and for the first minutes. Not in [`Detectors::standard`](super::Detectors::standard).
+    SeriesDetector, AnySeries, SeriesDetectorConfig
+}
+
+#[derive(Debug)]
+struct AnySeries(SeriesDetectorConfig);
+
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct Learned {
+    model: SeriesModel,
+    last: Timestamp,
+}
+
+/// `Learned` by series.
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(transparent)]
+struct All(#[serde(with = "pairs")] BTreeMap<Key, Learned>);
+
+impl Core for AnySeries {
+    type State = All;
+    const NAME: &'static str = "series";
+    const VERSION: u32 = 1;
+
+    fn interest(&self) -> Interest<'_> {
+        Interest { start_time: &self.0.names.start_time, bounds: &self.0.bounds, eager: false }
+    }
+
+    fn episode(&self) -> &EpisodeConfig {
+        &self.0.episode
+    }
+
+    fn wants(&self, series: &Series) -> bool {
+        matches!(series.kind, MetricKind::Gauge | MetricKind::Counter) && !self.0.ignore.contains(&series.metric)
+    }
+
+    fn look(
+        &self,
+        state: &mut All,
+        tracks: &mut Tracks,
+        judge: Judge<'_>,
+        look: &Look,
+        out: &mut Vec<Anomaly>,
+    ) -> Result<()> {
+        let gauges = look.gauges.iter().filter(|(series, _)| series.metric != self.0.names.start_time);
+        let gauges = gauges.map(|(series, value)| (series, *value));
+        // What the old process counted after its last scrape is lost, so a rate over a restart is none.
+        let span = look.span_secs().filter(|_| !look.restarted);
+        let rates = look.increases.iter().filter_map(|(series, increase)| Some((series, increase / span?)));
+        for (series, value) in gauges.chain(rates) {
+            self.value(state, tracks, judge, look, (series, value), out)?;
+        }
+        Ok(())
+    }
+}
+
+impl AnySeries {
+    fn value(
+        &self,
+        state: &mut All,
+        tracks: &mut Tracks,
+        judge: Judge<'_>,
+        look: &Look,
+        (series, value): (&Arc<Series>, f64),
+        out: &mut Vec<Anomaly>,
+    ) -> Result<()> {
+        let config = &self.0;
+        let key = Key { labels: series.labels.clone(), ..Key::new(&look.entity, series.metric.as_str()) };
+        if !state.0.contains_key(&key) && state.0.len() >= config.max_series {
+            state.0.retain(|_, learned| look.at.since(learned.last).as_secs() <= config.bounds.forget_secs);
+            if state.0.len() >= config.max_series {
+                tracing::debug!(entity = %look.entity, metric = %series.metric, "series beyond the bound is not watched");
+                return Ok(());
+            }
+        }
+        let learned = state.0.entry(key.clone()).or_default();
+        learned.last = look.at;
+        let secs = look.at.as_nanos() as f64 / 1e9;
+        let judged = learned.model.push(secs, value, &config.model);
+        self.judge(tracks, judge, &key, value, judged, out)
+    }
+
+    fn judge(
+        &self,
+        tracks: &mut Tracks,
+        judge: Judge<'_>,
+        key: &Key,
+        value: f64,
+        judged: Judged,
+        out: &mut Vec<Anomaly>,
+    ) -> Result<()> {
+        let goes_on = judged.hot && tracks.is_open(key);
+        // People who called it a false alarm want more before they hear of it again.
+        let begins = judged.alert && judged.nats >= self.0.model.limit_nats * tracks.factor(key);
+        let finding = Finding {
+            verdict: if begins || goes_on { Verdict::Bad } else { Verdict::Good },
+            nats: judged.nats.min(self.0.max_nats),
+            symptom: Symptom::Other,
+            direction: if value >= judged.expected { Direction::Up } else { Direction::Down },
+            onset: None,
+            expected: judged.expected,
+            seen: value,
+            threshold: judged.expected,
+        };
+        let because = |onset| {
+            let (subject, expected, most) = (&key.subject, judged.expected, judged.most.words());
+            format!(
+                "expected {subject} near {expected} by its own past, seen {value}; most unusual: {most}; since {onset}"
+            )
+        };
+        tracks.judge(judge, key, &finding, because, out)
+    }
+}
