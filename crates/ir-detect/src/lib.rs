@@ -14,9 +14,10 @@ mod check;
 mod pairs;
 
 pub use anomaly::{
-    AbsenceConfig, AbsenceDetector, BaselineConfig, BaselineDetector, Bounds, Detectors, EpisodeConfig,
-    ErrorRateConfig, ErrorRateDetector, LatencyConfig, LatencyDetector, MetricNames, SaturationConfig,
-    SaturationDetector, SeriesDetector, SeriesDetectorConfig, ShiftConfig, ShiftDetector,
+    AbsenceConfig, AbsenceDetector, BaselineConfig, BaselineDetector, Bounds, BurnRateConfig, BurnRateDetector,
+    BurnWindow, Detectors, EpisodeConfig, ErrorRateConfig, ErrorRateDetector, LatencyConfig, LatencyDetector,
+    MetricNames, SaturationConfig, SaturationDetector, SeriesDetector, SeriesDetectorConfig, ShiftConfig,
+    ShiftDetector,
 };
 pub use hypothesis::{GraphDiagnoser, GraphDiagnoserConfig};
 pub use incident::{CorrelatorConfig, StandardCorrelator};

@@ -4,6 +4,7 @@
 //! |---|---|---|
 //! | [`AbsenceDetector`] | nobody there: failed scrapes, silence | `up` |
 //! | [`ErrorRateDetector`] | more failures than usual, by who made them | `error_ratio:own`, `error_ratio`, `downstream_failures:own`, `:unreachable`, `:relayed` |
+//! | [`BurnRateDetector`] | errors faster than an objective allows | `burn_rate` |
 //! | [`LatencyDetector`] | later answers, with and without the callees' share | `latency:exclusive`, `latency:mean`, `latency:p95`, `downstream_latency` |
 //! | [`SaturationDetector`] | memory that only rises | the metric's name |
 //! | [`ShiftDetector`] | more or less work than usual, for good | `traffic` |
@@ -24,6 +25,7 @@ pub(crate) mod rates;
 mod absence;
 mod alerts;
 mod baseline;
+mod burn;
 mod error_rate;
 mod latency;
 mod leak;
@@ -33,6 +35,7 @@ mod shift;
 pub use absence::{AbsenceConfig, AbsenceDetector};
 pub use alerts::{AlertConfig, AlertDetector};
 pub use baseline::{BaselineConfig, BaselineDetector};
+pub use burn::{BurnRateConfig, BurnRateDetector, BurnWindow};
 pub use episode::EpisodeConfig;
 pub use error_rate::{ErrorRateConfig, ErrorRateDetector};
 pub use latency::{LatencyConfig, LatencyDetector};
@@ -47,6 +50,8 @@ pub mod subject {
     pub const OWN_ERRORS: &str = "error_ratio:own";
     /// Share of requests that failed, whoever was to blame.
     pub const ERRORS: &str = "error_ratio";
+    /// How many times as fast as an objective allows errors come.
+    pub const BURN_RATE: &str = "burn_rate";
     /// Share of calls that the peer failed by itself.
     pub const CALLS_OWN: &str = "downstream_failures:own";
     /// Share of calls that had no answer.

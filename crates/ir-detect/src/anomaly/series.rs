@@ -172,7 +172,8 @@ impl AnySeries {
             onset: None,
             expected: judged.expected,
             seen: value,
-            threshold: judged.expected,
+            // There is no one limit in the unit of the series.
+            threshold: f64::NAN,
         };
         let because = |onset| {
             let (subject, expected, most) = (&key.subject, judged.expected, judged.most.words());

@@ -44,6 +44,11 @@ impl<T> Ring<T> {
         }
     }
 
+    /// Takes the newest out.
+    pub fn pop(&mut self) -> Option<T> {
+        self.0.pop_back()
+    }
+
     /// Oldest first.
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = &T> + ExactSizeIterator {
         self.0.iter()

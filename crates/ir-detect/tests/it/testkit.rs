@@ -4,10 +4,12 @@ use std::sync::Arc;
 
 use ir_core::testkit::{detector, diagnoser, incident, samples};
 use ir_core::{Detector, Labels, MetricKind, MetricSample, Phase, Series, SignalBatch};
-use ir_detect::{Detectors, GraphDiagnoser, SeriesDetector, StandardCorrelator};
+use ir_detect::{
+    BurnRateConfig, BurnRateDetector, BurnWindow, Detectors, GraphDiagnoser, SeriesDetector, StandardCorrelator,
+};
 
 use crate::laws::{batches, case, ctx};
-use crate::shop::{FAULTS, Rng, at, id};
+use crate::shop::{FAULTS, Fault, Rng, at, id};
 
 /// A queue that holds about ten and suddenly eighty, which no fault of the shop makes.
 fn queue() -> Vec<SignalBatch> {
@@ -70,6 +72,25 @@ async fn the_detector_of_any_series_keeps_the_laws() {
     assert_eq!((began.subject.as_str(), began.phase), ("queue_length", Phase::Began));
     assert_eq!(began.at, at(60.0));
     assert!(began.because.contains("by its own past, seen 80."), "{}", began.because);
+}
+
+#[tokio::test]
+async fn the_detector_of_burn_rates_keeps_the_laws() {
+    let window = BurnWindow { long_secs: 10.0, short_secs: 2.0, burn_rate: 14.4, nats: 48.0 };
+    let config = BurnRateConfig { windows: vec![window], ..BurnRateConfig::default() };
+    let make = || Arc::new(BurnRateDetector::new(config.clone()).unwrap()) as Arc<dyn Detector>;
+    let signals = batches(Fault::Errors, 1, false, 30.0);
+    detector::check_all(&ctx(), &make, &signals).await.unwrap();
+    let mut found = Vec::new();
+    let detector = make();
+    for batch in &signals {
+        found.extend(detector.detect(&ctx(), batch).await.unwrap());
+    }
+    assert!(found.iter().any(|anomaly| anomaly.phase == Phase::Began && anomaly.seen.0 >= 14.4), "{found:?}");
+    let quiet = make();
+    for batch in batches(Fault::None, 1, false, 30.0) {
+        assert_eq!(quiet.detect(&ctx(), &batch).await.unwrap(), []);
+    }
 }
 
 #[tokio::test]
