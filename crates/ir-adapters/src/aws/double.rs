@@ -24,6 +24,8 @@ pub(super) type Asked = (String, String);
 pub(super) enum Reply {
     /// Status and body.
     Says(u16, String),
+    /// A body of CBOR.
+    SaysCbor(Vec<u8>),
     /// The connection breaks off after the request was read.
     HangsUp,
     /// Nothing ever comes.
@@ -86,6 +88,7 @@ impl Double {
             self.asked.lock().unwrap().push(asked.clone());
             let (status, body) = match (self.answers)(&asked) {
                 Reply::Says(status, body) => (status, body.into_bytes()),
+                Reply::SaysCbor(body) => (200, body),
                 Reply::HangsUp => return,
                 Reply::Hangs => return std::future::pending().await,
                 Reply::Endless => return endless(stream).await,

@@ -65,6 +65,13 @@ where
         SdkError::TimeoutError(_) => (ErrorKind::Timeout, "no answer in time".to_owned()),
         SdkError::DispatchFailure(failure) if failure.is_timeout() => (ErrorKind::Timeout, chain(error)),
         SdkError::ServiceError(answer) => refusal(answer.err(), answer.raw().status().as_u16()),
+        // Somebody on the way, or AWS in another protocol: the status is all that can be read.
+        SdkError::ResponseError(answer) if matches!(answer.raw().status().as_u16(), 401 | 403) => {
+            (ErrorKind::Unauthorized, format!("status {}", answer.raw().status().as_u16()))
+        }
+        SdkError::ResponseError(answer) if answer.raw().status().as_u16() == 429 => {
+            (ErrorKind::RateLimited, "status 429".to_owned())
+        }
         _ => (ErrorKind::Unavailable, chain(error)),
     };
     Error::new(kind, component, format!("{what}: {said}"))
@@ -101,7 +108,8 @@ fn refusal<E: ProvideErrorMetadata>(error: &E, status: u16) -> (ErrorKind, Strin
         _ if is(&REFUSED) => ErrorKind::Unauthorized,
         _ if is(&BUSY) => ErrorKind::Conflict,
         429 => ErrorKind::RateLimited,
-        500.. => ErrorKind::Unavailable,
+        // An answer that says yes and cannot be read is no refusal.
+        ..=399 | 500.. => ErrorKind::Unavailable,
         _ if code.contains("NotFound") || code.contains("DoesNotExist") => ErrorKind::NotFound,
         401 | 403 => ErrorKind::Unauthorized,
         404 => ErrorKind::NotFound,

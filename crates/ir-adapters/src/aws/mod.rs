@@ -17,8 +17,12 @@
 
 #[cfg(feature = "aws-autoscaling")]
 pub mod autoscaling;
+#[cfg(feature = "aws-cloudwatch")]
+pub mod cloudwatch;
 #[cfg(feature = "aws-ecs")]
 pub mod ecs;
+#[cfg(feature = "aws-logs")]
+pub mod logs;
 
 mod connect;
 #[cfg(test)]

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
 use ir_adapters::SystemClock;
+use ir_adapters::aws::SdkConfig;
 use ir_adapters::aws::autoscaling::{AutoScalingConfig, AutoScalingExecutor, AutoScalingGroup};
 use ir_core::execution::{Executor, Probe, Probed};
 use ir_core::kernel::StepState;
@@ -28,7 +29,7 @@ fn ask(moto: &Moto, action: &str, parameters: &str) -> String {
 }
 
 /// Makes a group of that name: 3 instances, at least 1, at most 6.
-fn group(moto: &Moto, name: &str) {
+pub(crate) fn group(moto: &Moto, name: &str) {
     let launch = format!("LaunchConfigurationName={name}&ImageId=ami-12c6146b&InstanceType=t2.micro");
     ask(moto, "CreateLaunchConfiguration", &launch);
     let sizes = "MinSize=1&MaxSize=6&DesiredCapacity=3";
@@ -38,14 +39,14 @@ fn group(moto: &Moto, name: &str) {
 }
 
 /// What the API says of the group.
-fn state(moto: &Moto, name: &str) -> String {
+pub(crate) fn state(moto: &Moto, name: &str) -> String {
     let answer = ask(moto, "DescribeAutoScalingGroups", &format!("AutoScalingGroupNames.member.1={name}"));
     // Each answer has another request id.
     answer.split("<ResponseMetadata>").next().unwrap().to_owned()
 }
 
 /// The values of all elements of that name.
-fn values(xml: &str, element: &str) -> Vec<String> {
+pub(crate) fn values(xml: &str, element: &str) -> Vec<String> {
     let (open, close) = (format!("<{element}>"), format!("</{element}>"));
     let parts = xml.split(&open).skip(1);
     parts.filter_map(|part| part.split_once(&close)).map(|(value, _)| value.to_owned()).collect()
@@ -58,6 +59,10 @@ fn itself(xml: &str) -> String {
 }
 
 async fn executor(moto: &Moto, name: &str, disposable: bool) -> AutoScalingExecutor {
+    executor_of(&moto.sdk().await, name, disposable)
+}
+
+pub(crate) fn executor_of(sdk: &SdkConfig, name: &str, disposable: bool) -> AutoScalingExecutor {
     let group = AutoScalingGroup {
         entity: EntityId::literal("workers"),
         group: name.to_owned(),
@@ -67,10 +72,10 @@ async fn executor(moto: &Moto, name: &str, disposable: bool) -> AutoScalingExecu
     };
     let group = vec![group];
     let config = AutoScalingConfig { group, disposable, settles_within_ms: SETTLES_MS, ..AutoScalingConfig::default() };
-    AutoScalingExecutor::new(config, &moto.sdk().await).unwrap()
+    AutoScalingExecutor::new(config, sdk).unwrap()
 }
 
-fn call(action: &'static str, params: Value) -> Call {
+pub(crate) fn call(action: &'static str, params: Value) -> Call {
     let Value::Object(params) = params else { panic!("{params} are no parameters") };
     Call { action: ActionName::literal(action), target: EntityId::literal("workers"), params }
 }

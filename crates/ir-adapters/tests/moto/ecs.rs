@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
 use ir_adapters::SystemClock;
+use ir_adapters::aws::SdkConfig;
 use ir_adapters::aws::ecs::{EcsConfig, EcsExecutor, EcsService};
 use ir_core::execution::{Executor, Probe, Probed};
 use ir_core::kernel::StepState;
@@ -37,7 +38,7 @@ fn revision(moto: &Moto, family: &str, image: &str) -> String {
 }
 
 /// Makes a cluster and a service of that name, which runs two tasks of the last of three revisions; gives their ARNs.
-fn service(moto: &Moto, name: &str) -> Vec<String> {
+pub(crate) fn service(moto: &Moto, name: &str) -> Vec<String> {
     ecs(moto, "CreateCluster", &json!({ "clusterName": name }));
     let revisions: Vec<String> = ["app:1", "app:2", "app:3"].map(|image| revision(moto, name, image)).into();
     let body = json!({ "cluster": name, "serviceName": name, "taskDefinition": revisions[2], "desiredCount": 2 });
@@ -57,6 +58,10 @@ fn state(moto: &Moto, name: &str) -> Value {
 }
 
 async fn executor(moto: &Moto, name: &str) -> EcsExecutor {
+    executor_of(&moto.sdk().await, name)
+}
+
+pub(crate) fn executor_of(sdk: &SdkConfig, name: &str) -> EcsExecutor {
     let service = EcsService {
         entity: EntityId::new("web").unwrap(),
         cluster: name.to_owned(),
@@ -65,10 +70,10 @@ async fn executor(moto: &Moto, name: &str) -> EcsExecutor {
         max_count: 5,
     };
     let config = EcsConfig { service: vec![service], settles_within_ms: SETTLES_MS, ..EcsConfig::default() };
-    EcsExecutor::new(config, &moto.sdk().await).unwrap()
+    EcsExecutor::new(config, sdk).unwrap()
 }
 
-fn call(action: &'static str, params: Value) -> Call {
+pub(crate) fn call(action: &'static str, params: Value) -> Call {
     let Value::Object(params) = params else { panic!("{params} are no parameters") };
     Call { action: ActionName::literal(action), target: EntityId::literal("web"), params }
 }

@@ -1,7 +1,10 @@
 //! Tests against moto, which stands for AWS. A binary of its own, so that the other tests need not link the SDK.
-#![cfg(all(feature = "aws-autoscaling", feature = "aws-ecs"))]
+#![cfg(feature = "aws")]
 #![expect(clippy::unwrap_used, reason = "a helper of a test may panic as the test itself may")]
 
 mod autoscaling;
+mod cloudwatch;
 mod ecs;
+mod logs;
+mod permissions;
 mod server;

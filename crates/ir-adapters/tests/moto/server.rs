@@ -1,5 +1,6 @@
 //! moto, which stands for AWS: one server for all tests that name their own things, and one for each that needs it alone.
 
+use std::collections::BTreeSet;
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
@@ -26,6 +27,13 @@ pub(crate) struct Moto {
     child: Child,
     address: SocketAddr,
     folder: TempDir,
+}
+
+/// One request.
+struct Asked {
+    operation: String,
+    authorization: String,
+    body: String,
 }
 
 /// The server that tests share. What they make there they name after themselves.
@@ -105,9 +113,14 @@ impl Moto {
 
     /// Calls a service that speaks JSON, without the SDK.
     pub(crate) fn json(&self, service: &str, target: &str, body: &Value) -> Value {
-        let head = format!("x-amz-target: {target}\r\ncontent-type: application/x-amz-json-1.1\r\n");
-        let text = self.post(service, &head, &body.to_string());
+        let text = self.ask_json(service, target, body);
         serde_json::from_str(&text).unwrap_or_else(|error| panic!("{target}: {error}: {text}"))
+    }
+
+    /// The same for calls that are answered with nothing.
+    pub(crate) fn ask_json(&self, service: &str, target: &str, body: &Value) -> String {
+        let head = format!("x-amz-target: {target}\r\ncontent-type: application/x-amz-json-1.1\r\n");
+        self.post(service, &head, &body.to_string())
     }
 
     /// Calls a service that speaks forms and XML, without the SDK.
@@ -128,19 +141,42 @@ impl Moto {
         answer
     }
 
+    /// Every request from now on must be signed, by somebody who may make it.
+    pub(crate) fn demand_signatures(&self) {
+        let asked = "POST /moto-api/reset-auth HTTP/1.0\r\ncontent-length: 1\r\n\r\n0";
+        assert_eq!(exchange(self.address, asked.as_bytes()).unwrap().0, 200);
+    }
+
     /// How many requests came that are of this operation and have these words in them.
     pub(crate) fn n_asked(&self, operation: &str, words: &str) -> u64 {
+        let is_one = |asked: &&Asked| asked.operation == operation && asked.body.contains(words);
+        self.asked().iter().filter(is_one).count() as u64
+    }
+
+    /// The operations that were asked for with this key.
+    pub(crate) fn asked_by(&self, key: &str) -> BTreeSet<String> {
+        let signed = format!("Credential={key}/");
+        let by = self.asked().into_iter().filter(|asked| asked.authorization.contains(&signed));
+        by.map(|asked| asked.operation).collect()
+    }
+
+    /// What came so far, by moto's own record.
+    fn asked(&self) -> Vec<Asked> {
         let recording = std::fs::read_to_string(self.folder.path().join("recording")).unwrap_or_default();
-        let is_one = |line: &str| {
-            let Ok(entry) = serde_json::from_str::<Value>(line) else { return false };
-            let target = entry["headers"]["X-Amz-Target"].as_str().unwrap_or_default();
+        // The last line may be half written.
+        let entries = recording.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        let asked = |entry: Value| {
+            let header = |name: &str| entry["headers"][name].as_str().unwrap_or_default().to_owned();
             let body = STANDARD.decode(entry["body"].as_str().unwrap_or_default()).unwrap_or_default();
-            let body = String::from_utf8_lossy(&body);
-            let form = format!("Action={operation}");
-            let is_named = target.ends_with(&format!(".{operation}")) || body.split('&').any(|pair| pair == form);
-            is_named && body.contains(words)
+            let body = String::from_utf8_lossy(&body).into_owned();
+            let form = body.split('&').find_map(|pair| pair.strip_prefix("Action=")).unwrap_or_default();
+            let operation = match header("X-Amz-Target").rsplit_once('.') {
+                Some((_, operation)) => operation.to_owned(),
+                None => form.to_owned(),
+            };
+            Asked { operation, authorization: header("Authorization"), body }
         };
-        recording.lines().filter(|line| is_one(line)).count() as u64
+        entries.map(asked).collect()
     }
 }
 

@@ -25,6 +25,8 @@ pub(super) struct Service {
     pub(super) desired: i32,
     /// The deployment that is being rolled out, or was last.
     pub(super) primary: Option<String>,
+    /// When that deployment began, if it is one of this definition. Milliseconds since the epoch.
+    pub(super) since: Option<i64>,
     is_daemon: bool,
     is_deployed_by_ecs: bool,
 }
@@ -72,8 +74,11 @@ impl Client {
         let definition = service.task_definition().ok_or_else(|| refused("the service has no task definition"))?;
         let primary = service.deployments().iter().find(|deployment| deployment.status() == Some("PRIMARY"));
         let controller = service.deployment_controller().map(|controller| controller.r#type());
+        let since = primary.filter(|deployment| deployment.task_definition() == Some(definition));
+        let since = since.and_then(|deployment| deployment.created_at());
         Ok(Service {
             definition: definition.to_owned(),
+            since: since.and_then(|at| at.to_millis().ok()),
             desired: service.desired_count(),
             primary: primary.and_then(|deployment| deployment.id()).map(str::to_owned),
             is_daemon: service.scheduling_strategy() == Some(&SchedulingStrategy::Daemon),

@@ -42,10 +42,12 @@ use serde_json::{Map, json};
 use super::send::{Memory, Sent, foreign_action, foreign_target, in_time, text, whole_number};
 use super::{connect, error};
 
+mod changes;
 mod client;
 #[cfg(test)]
 mod tests;
 
+pub use changes::EcsChanges;
 use client::{Client, Service};
 
 const COMPONENT: &str = "ecs";
@@ -193,23 +195,18 @@ impl Action {
     }
 }
 
-impl EcsExecutor {
-    /// Checks the configuration. Nothing is connected yet.
-    ///
-    /// # Errors
-    ///
-    /// All problems at once: no service, an entity named twice, an empty name, bounds that allow nothing, an `sdk` without a
-    /// region.
-    pub fn new(config: EcsConfig, sdk: &SdkConfig) -> Result<Self, ConfigError> {
+impl EcsConfig {
+    /// The services by their entities, and the client, if nothing is wrong.
+    fn checked(&self, sdk: &SdkConfig) -> Result<(BTreeMap<EntityId, EcsService>, Client), ConfigError> {
         let mut problems = Vec::new();
-        if let Err(error) = PartName::new(&config.name) {
+        if let Err(error) = PartName::new(&self.name) {
             problems.push(Problem::at("name", error.message()));
         }
-        if config.service.is_empty() {
+        if self.service.is_empty() {
             problems.push(Problem::at("service", "at least one service is needed"));
         }
         let mut services = BTreeMap::new();
-        for (n, service) in config.service.into_iter().enumerate() {
+        for (n, service) in self.service.iter().enumerate() {
             let at = |field: &str| format!("service[{n}].{field}");
             if services.contains_key(&service.entity) {
                 problems.push(Problem::at(at("entity"), format!("`{}` is named twice", service.entity)));
@@ -225,10 +222,23 @@ impl EcsExecutor {
             if i32::try_from(service.max_count).is_err() {
                 problems.push(Problem::at(at("max_count"), "is more than ECS can count"));
             }
-            services.insert(service.entity.clone(), service);
+            services.insert(service.entity.clone(), service.clone());
         }
         let client = Client::new(&connect::prepared(sdk, &mut problems));
         let Some(client) = client.filter(|_| problems.is_empty()) else { return Err(ConfigError::of(problems)) };
+        Ok((services, client))
+    }
+}
+
+impl EcsExecutor {
+    /// Checks the configuration. Nothing is connected yet.
+    ///
+    /// # Errors
+    ///
+    /// All problems at once: no service, an entity named twice, an empty name, bounds that allow nothing, an `sdk` without a
+    /// region.
+    pub fn new(config: EcsConfig, sdk: &SdkConfig) -> Result<Self, ConfigError> {
+        let (services, client) = config.checked(sdk)?;
         Ok(Self {
             name: config.name,
             services,

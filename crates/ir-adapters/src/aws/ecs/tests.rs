@@ -1,11 +1,14 @@
 //! A double of ECS that refuses, breaks off, and says nothing: each error is as sure as it may be, and each effect is sent once.
 
-use std::sync::Arc;
+use std::ops::Deref;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use aws_credential_types::provider::error::CredentialsError;
 use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider, future};
-use ir_core::testkit::GateRig;
+use ir_core::testkit::{GateRig, signal as sources};
+use ir_core::{ChangeKind, Cursor, Polled, SignalSource};
 use serde_json::Value;
 
 use super::*;
@@ -205,7 +208,7 @@ async fn a_service_that_cannot_be_changed_so_is_told() {
 
 #[tokio::test]
 async fn a_redeployment_is_told_from_none_by_the_deployment() {
-    let deployment = Arc::new(std::sync::Mutex::new(("one", 3)));
+    let deployment = Arc::new(Mutex::new(("one", 3)));
     let shared = deployment.clone();
     let double = Double::start(move |asked| {
         let (id, revision) = *shared.lock().unwrap();
@@ -229,6 +232,120 @@ async fn a_redeployment_is_told_from_none_by_the_deployment() {
         *deployment.lock().unwrap() = (id, revision);
         assert_eq!(executor.probe(&ctx, &probe).await.unwrap(), expected, "{id} {revision}");
     }
+}
+
+/// Services by their names, with the revision that each runs; nothing is answered when `hangs`.
+#[derive(Debug, Default)]
+struct Cluster {
+    revisions: Mutex<BTreeMap<String, u32>>,
+    next: AtomicUsize,
+    hangs: AtomicBool,
+}
+
+impl Cluster {
+    /// Five services, each at its first revision.
+    async fn start() -> (Arc<Self>, Double) {
+        let cluster = Arc::new(Self::default());
+        let names = (0..5).map(|n| (format!("service-{n}"), 1));
+        cluster.revisions.lock().unwrap().extend(names);
+        let shared = cluster.clone();
+        let double = Double::start(move |(_, body)| {
+            if shared.hangs.load(Ordering::SeqCst) {
+                return Reply::Hangs;
+            }
+            let asked: Value = serde_json::from_str(body).unwrap();
+            let revision = shared.revisions.lock().unwrap().get(asked["services"][0].as_str().unwrap()).copied();
+            match revision {
+                Some(revision) => described(json!({ "taskDefinition": arn(revision) })),
+                None => Reply::Says(200, json!({ "services": [], "failures": [] }).to_string()),
+            }
+        })
+        .await;
+        (cluster, double)
+    }
+
+    fn config() -> EcsConfig {
+        let service = |n: usize| {
+            let name = format!("service-{n}");
+            EcsService { entity: EntityId::new(&*name).unwrap(), service: name, ..config().service.remove(0) }
+        };
+        EcsConfig { service: (0..5).map(service).collect(), ..EcsConfig::default() }
+    }
+
+    fn deploy(&self, name: &str, revision: u32) {
+        self.revisions.lock().unwrap().insert(name.to_owned(), revision);
+    }
+}
+
+#[tokio::test]
+async fn a_change_of_the_definition_is_told_once_with_its_direction() {
+    let (cluster, double) = Cluster::start().await;
+    let ctx = ctx();
+    let source = EcsChanges::new(&Cluster::config(), &double.sdk()).unwrap();
+    let first = source.poll(&ctx, &Cursor::default()).await.unwrap();
+    assert!(first.batch.is_empty(), "what is there at first is no change");
+    cluster.deploy("service-1", 3);
+    let second = source.poll(&ctx, &first.next).await.unwrap();
+    cluster.deploy("service-1", 2);
+    // What is gone is a problem, and no change; the others are looked at all the same.
+    cluster.revisions.lock().unwrap().remove("service-4");
+    let third = source.poll(&ctx, &second.next).await.unwrap();
+    assert_eq!(third.problems.len(), 1, "{:?}", third.problems);
+    let told = |polled: &Polled| {
+        let change = &polled.batch.changes[0];
+        assert_eq!((polled.batch.len(), change.entity.as_str()), (1, "service-1"));
+        (change.kind, change.from.clone().unwrap(), change.to.clone().unwrap())
+    };
+    assert_eq!(told(&second), (ChangeKind::Deploy, "web:1".to_owned(), "web:3".to_owned()));
+    assert_eq!(told(&third), (ChangeKind::Rollback, "web:3".to_owned(), "web:2".to_owned()));
+    assert!(source.poll(&ctx, &third.next).await.unwrap().batch.is_empty());
+    cluster.revisions.lock().unwrap().clear();
+    assert_eq!(source.poll(&ctx, &third.next).await.unwrap_err().kind(), ErrorKind::NotFound);
+    assert_eq!(source.poll(&ctx, &Cursor::new("nonsense")).await.unwrap_err().kind(), ErrorKind::InvalidInput);
+}
+
+/// Deploys to one service after another.
+struct Deployments(Arc<Cluster>);
+
+#[async_trait]
+impl sources::Supply for Deployments {
+    async fn add(&self, n: usize) {
+        for _ in 0..n {
+            let next = self.0.next.fetch_add(1, Ordering::SeqCst);
+            self.0.deploy(&format!("service-{}", next % 5), u32::try_from(next).unwrap() + 2);
+        }
+    }
+
+    async fn spoil(&self, _n: usize) -> u64 {
+        // ECS keeps nothing that cannot be read.
+        0
+    }
+
+    async fn hang(&self) -> bool {
+        self.0.hangs.store(true, Ordering::SeqCst);
+        true
+    }
+}
+
+struct Changes(EcsChanges);
+
+impl Deref for Changes {
+    type Target = dyn SignalSource;
+    fn deref(&self) -> &Self::Target {
+        &self.0
+    }
+}
+
+#[tokio::test]
+async fn the_source_of_changes_keeps_the_laws_of_sources() {
+    sources::check_all(&ctx(), async || {
+        let (cluster, double) = Cluster::start().await;
+        let source = EcsChanges::new(&Cluster::config(), &double.sdk()).unwrap();
+        let supply: Box<dyn sources::Supply> = Box::new(Deployments(cluster));
+        (Changes(source), supply)
+    })
+    .await
+    .unwrap();
 }
 
 #[test]
