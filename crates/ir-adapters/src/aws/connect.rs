@@ -1,4 +1,4 @@
-//! The configuration that all clients of the SDK are made from: the host's own, or one from the environment.
+//! The SDK's configuration for a host that has none of its own: from the environment, with TLS by rustls and ring.
 
 use std::time::Duration;
 
@@ -96,34 +96,13 @@ fn is_region(region: &str) -> bool {
     !region.is_empty() && region.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
 }
 
-/// The host's configuration as the parts here use it: one attempt, a limit on the time of every call, and a client that
-/// speaks HTTPS where the host has none.
-pub(super) fn prepared(sdk: &SdkConfig, problems: &mut Vec<Problem>) -> SdkConfig {
-    if sdk.region().is_none() {
-        problems.push(Problem::at("sdk", "names no region"));
-    }
-    let mut builder = sdk.clone().into_builder().retry_config(RetryConfig::disabled());
-    if !sdk.timeout_config().is_some_and(TimeoutConfig::has_timeouts) {
-        let AwsConfig { connect_timeout_ms, timeout_ms, .. } = AwsConfig::default();
-        builder = builder.timeout_config(timeouts(connect_timeout_ms, timeout_ms));
-    }
-    if sdk.http_client().is_none() {
-        builder = builder.http_client(https());
-    }
-    // Without one, making a client of the SDK would panic.
-    if sdk.behavior_version().is_none() {
-        builder = builder.behavior_version(BehaviorVersion::latest());
-    }
-    builder.build()
-}
-
-fn timeouts(connect_ms: u64, call_ms: u64) -> TimeoutConfig {
+pub(super) fn timeouts(connect_ms: u64, call_ms: u64) -> TimeoutConfig {
     TimeoutConfig::builder()
         .connect_timeout(Duration::from_millis(connect_ms))
         .operation_timeout(Duration::from_millis(call_ms))
         .build()
 }
 
-fn https() -> SharedHttpClient {
+pub(super) fn https() -> SharedHttpClient {
     aws_smithy_http_client::Builder::new().tls_provider(Provider::Rustls(CryptoMode::Ring)).build_https()
 }

@@ -79,7 +79,7 @@ where
 
 /// What became of a call with an effect. Everything but `Unknown` says that nothing was changed, so it is said only where it is
 /// certain: the request was never built or never signed, nobody took the connection, or AWS itself refused the request.
-#[cfg(any(feature = "aws-autoscaling", feature = "aws-ecs"))]
+#[cfg(any(feature = "aws-autoscaling", feature = "aws-ec2", feature = "aws-ecs", feature = "aws-ssm"))]
 pub(super) fn of_effect<E>(component: &str, what: &str, error: &Failed<E>) -> Error
 where
     E: ProvideErrorMetadata + StdError + 'static,
@@ -124,7 +124,7 @@ fn refusal<E: ProvideErrorMetadata>(error: &E, status: u16) -> (ErrorKind, Strin
 }
 
 /// Whether the connection was refused: then no byte of the request went out.
-#[cfg(any(feature = "aws-autoscaling", feature = "aws-ecs"))]
+#[cfg(any(feature = "aws-autoscaling", feature = "aws-ec2", feature = "aws-ecs", feature = "aws-ssm"))]
 fn nobody_listened(error: &(dyn StdError + 'static)) -> bool {
     sources(error).any(|cause| {
         let io = cause.downcast_ref::<std::io::Error>();

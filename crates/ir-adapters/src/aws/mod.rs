@@ -19,18 +19,49 @@
 pub mod autoscaling;
 #[cfg(feature = "aws-cloudwatch")]
 pub mod cloudwatch;
+#[cfg(feature = "aws-ec2")]
+pub mod ec2;
 #[cfg(feature = "aws-ecs")]
 pub mod ecs;
 #[cfg(feature = "aws-logs")]
 pub mod logs;
+#[cfg(feature = "aws-ssm")]
+pub mod ssm;
 
 mod connect;
 #[cfg(test)]
 mod double;
+#[cfg(any(
+    feature = "aws-autoscaling",
+    feature = "aws-cloudwatch",
+    feature = "aws-ec2",
+    feature = "aws-ecs",
+    feature = "aws-logs",
+    feature = "aws-ssm"
+))]
 mod error;
+#[cfg(any(
+    feature = "aws-autoscaling",
+    feature = "aws-cloudwatch",
+    feature = "aws-ec2",
+    feature = "aws-ecs",
+    feature = "aws-logs",
+    feature = "aws-ssm"
+))]
 mod limit;
-#[cfg(any(feature = "aws-autoscaling", feature = "aws-ecs"))]
+#[cfg(any(
+    feature = "aws-autoscaling",
+    feature = "aws-cloudwatch",
+    feature = "aws-ec2",
+    feature = "aws-ecs",
+    feature = "aws-logs",
+    feature = "aws-ssm"
+))]
+mod prepare;
+#[cfg(any(feature = "aws-autoscaling", feature = "aws-ec2", feature = "aws-ecs", feature = "aws-ssm"))]
 mod send;
+#[cfg(all(test, feature = "aws-ecs", feature = "tls"))]
+mod tls_tests;
 
 pub use aws_config::SdkConfig;
 pub use connect::{AwsConfig, sdk_config};

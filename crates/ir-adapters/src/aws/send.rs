@@ -1,17 +1,11 @@
-//! What the executors share: the wait for an effect's answer, and the memory of what was seen and sent.
+//! What the executors share: the wait for an effect's answer, and the reading of calls.
 
-use std::collections::VecDeque;
 use std::future::Future;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use ir_core::execution::EffectKey;
 use ir_core::kernel::Effect;
 use ir_core::plan::Call;
 use ir_core::{ActionName, Ctx, Error, ErrorKind, Result};
 use serde_json::Value;
-
-/// So many effects and previews are remembered; older ones are answered with "unknown".
-const MAX_REMEMBERED: usize = 1_024;
 
 /// Waits for the answer to `effect`, but not longer than it may be sent: dropping the request ends the connection, so no byte of
 /// it goes out after its deadline. A stop of the engine does not end it, since what was begun had better be known.
@@ -33,40 +27,8 @@ pub(super) async fn in_time<T>(
     }
 }
 
-/// The latest values by key, in this process only: after a restart it is empty, and whoever asks has to say that he does not know.
-#[derive(Debug)]
-pub(super) struct Memory<K, V>(Mutex<VecDeque<(K, V)>>);
-
-impl<K, V> Default for Memory<K, V> {
-    fn default() -> Self {
-        Self(Mutex::new(VecDeque::new()))
-    }
-}
-
-impl<K: PartialEq, V: Clone> Memory<K, V> {
-    fn lock(&self) -> MutexGuard<'_, VecDeque<(K, V)>> {
-        // Nothing in here is left half done by a panic.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(super) fn remember(&self, key: K, value: V) {
-        let mut entries = self.lock();
-        entries.retain(|(known, _)| *known != key);
-        entries.push_back((key, value));
-        if entries.len() > MAX_REMEMBERED {
-            entries.pop_front();
-        }
-    }
-
-    pub(super) fn recall(&self, key: &K) -> Option<V> {
-        self.lock().iter().find(|(known, _)| known == key).map(|(_, value)| value.clone())
-    }
-}
-
-/// What was sent under which key.
-pub(super) type Sent<V> = Memory<EffectKey, V>;
-
 /// A whole number among the parameters.
+#[cfg(any(feature = "aws-autoscaling", feature = "aws-ecs"))]
 pub(super) fn whole_number(component: &str, call: &Call, name: &str) -> Result<i32> {
     let number = call.params.get(name).and_then(Value::as_i64).and_then(|number| i32::try_from(number).ok());
     number.ok_or_else(|| Error::new(ErrorKind::InvalidInput, component, format!("`{name}` must be a whole number")))

@@ -4,7 +4,10 @@
 
 mod autoscaling;
 mod cloudwatch;
+#[cfg(feature = "aws-ec2")]
+mod ec2;
 mod ecs;
 mod logs;
 mod permissions;
 mod server;
+mod ssm;

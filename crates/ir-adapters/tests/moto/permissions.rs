@@ -13,10 +13,17 @@ use ir_core::{Ctx, Cursor, ErrorKind, Result, SignalSource as _};
 use serde_json::{Value, json};
 
 use crate::server::Moto;
-use crate::{autoscaling, ecs, logs};
+use crate::{autoscaling, ecs, logs, ssm};
 
 /// The parts whose policies moto can try.
-const FEATURES: [&str; 3] = ["aws-autoscaling", "aws-ecs", "aws-logs"];
+const FEATURES: &[&str] = &[
+    "aws-autoscaling",
+    #[cfg(feature = "aws-ec2")]
+    "aws-ec2",
+    "aws-ecs",
+    "aws-logs",
+    "aws-ssm",
+];
 
 fn ctx() -> Ctx {
     Ctx::new(Arc::new(SystemClock::new()))
@@ -77,16 +84,41 @@ async fn act(executor: &dyn Executor, calls: Vec<Call>) -> Result<()> {
     Ok(())
 }
 
+/// What the parts act on.
+struct Things {
+    /// An instance of the Auto Scaling group.
+    member: String,
+    #[cfg(feature = "aws-ec2")]
+    machine: crate::ec2::Made,
+}
+
+impl Things {
+    fn make(moto: &Moto) -> Self {
+        ecs::service(moto, "least");
+        autoscaling::group(moto, "least");
+        logs::group(moto, "/least");
+        ssm::document(moto, "least");
+        Self {
+            member: autoscaling::values(&autoscaling::state(moto, "least"), "InstanceId").remove(0),
+            #[cfg(feature = "aws-ec2")]
+            machine: crate::ec2::make(moto),
+        }
+    }
+}
+
 /// Everything that the part of that feature does.
-async fn everything(feature: &str, sdk: &SdkConfig, instance: &str) -> Result<()> {
+async fn everything(feature: &str, sdk: &SdkConfig, things: &Things) -> Result<()> {
     match feature {
         "aws-autoscaling" => {
             let calls = vec![
                 autoscaling::call("asg.set_desired", json!({ "capacity": 4 })),
-                autoscaling::call("asg.terminate_instance", json!({ "instance": instance })),
+                autoscaling::call("asg.terminate_instance", json!({ "instance": things.member })),
             ];
             act(&autoscaling::executor_of(sdk, "least", false), calls).await
         }
+        #[cfg(feature = "aws-ec2")]
+        "aws-ec2" => act(&crate::ec2::executor_of(sdk, &things.machine), vec![crate::ec2::quarantine()]).await,
+        "aws-ssm" => act(&ssm::executor_of(sdk, "least", "mi-least"), vec![ssm::call()]).await,
         "aws-ecs" => {
             let calls = vec![
                 ecs::call("ecs.rollback", json!({})),
@@ -107,19 +139,16 @@ async fn everything(feature: &str, sdk: &SdkConfig, instance: &str) -> Result<()
 #[tokio::test]
 async fn each_policy_is_enough_for_its_part_and_for_no_other() {
     let moto = Moto::start();
-    ecs::service(&moto, "least");
-    autoscaling::group(&moto, "least");
-    let instance = autoscaling::values(&autoscaling::state(&moto, "least"), "InstanceId").remove(0);
-    logs::group(&moto, "/least");
+    let things = Things::make(&moto);
     let keys: Vec<(String, String)> = FEATURES.iter().map(|feature| user(&moto, feature)).collect();
     moto.demand_signatures();
     for (user, (id, secret)) in FEATURES.iter().zip(&keys) {
         let sdk = moto.sdk_of(id, secret).await;
         // Its own first, so that what was asked for so far is what its part needs.
-        let mut features = FEATURES;
-        features.sort_by_key(|feature| feature != user);
+        let mut features = FEATURES.to_vec();
+        features.sort_by_key(|feature| *feature != *user);
         for feature in features {
-            let done = everything(feature, &sdk, &instance).await;
+            let done = everything(feature, &sdk, &things).await;
             match done {
                 Ok(()) => {
                     assert_eq!(feature, *user, "the policy of {user} is enough for {feature}");
@@ -133,7 +162,13 @@ async fn each_policy_is_enough_for_its_part_and_for_no_other() {
             }
         }
         let wrong = moto.sdk_of(id, "another-secret").await;
-        let error = everything(user, &wrong, &instance).await.unwrap_err();
+        let error = everything(user, &wrong, &things).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Unauthorized, "{error}");
     }
+}
+
+/// moto does not know CloudWatch's name in policies, so this one is only read.
+#[test]
+fn the_policy_of_metrics_allows_what_the_source_asks_for() {
+    assert_eq!(actions("aws-cloudwatch"), BTreeSet::from(["GetMetricData".to_owned()]));
 }

@@ -34,7 +34,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, json};
 
 use super::send::{foreign_action, foreign_target, in_time, text, whole_number};
-use super::{connect, error};
+use super::{error, prepare};
 
 mod client;
 #[cfg(test)]
@@ -183,7 +183,7 @@ impl AutoScalingExecutor {
             }
             groups.insert(group.entity.clone(), group);
         }
-        let client = Client::new(&connect::prepared(sdk, &mut problems));
+        let client = Client::new(&prepare::prepared(sdk, &mut problems));
         let Some(client) = client.filter(|_| problems.is_empty()) else { return Err(ConfigError::of(problems)) };
         let AutoScalingConfig { name, disposable, settles_within_ms, .. } = config;
         Ok(Self { name, groups, disposable, settles_within_ms, client })

@@ -17,7 +17,7 @@ use ir_core::{
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::connect;
+use super::prepare;
 
 mod client;
 #[cfg(test)]
@@ -130,7 +130,7 @@ impl CloudWatchSource {
     /// without a region.
     pub fn new(config: CloudWatchConfig, sdk: &SdkConfig) -> Result<Self, ConfigError> {
         let mut problems = config.problems();
-        let client = Client::new(&connect::prepared(sdk, &mut problems));
+        let client = Client::new(&prepare::prepared(sdk, &mut problems));
         let Some(client) = client.filter(|_| problems.is_empty()) else { return Err(ConfigError::of(problems)) };
         let series = config.metric.iter().map(|metric| Arc::new(metric.series())).collect();
         Ok(Self { config, series, client })

@@ -39,16 +39,18 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, json};
 
-use super::send::{Memory, Sent, foreign_action, foreign_target, in_time, text, whole_number};
-use super::{connect, error};
+use super::send::{foreign_action, foreign_target, in_time, text, whole_number};
+use super::{error, prepare};
 
 mod changes;
 mod client;
+mod memory;
 #[cfg(test)]
 mod tests;
 
 pub use changes::EcsChanges;
 use client::{Client, Service};
+use memory::{Memory, Sent};
 
 const COMPONENT: &str = "ecs";
 /// The parameter that names a task definition.
@@ -224,7 +226,7 @@ impl EcsConfig {
             }
             services.insert(service.entity.clone(), service.clone());
         }
-        let client = Client::new(&connect::prepared(sdk, &mut problems));
+        let client = Client::new(&prepare::prepared(sdk, &mut problems));
         let Some(client) = client.filter(|_| problems.is_empty()) else { return Err(ConfigError::of(problems)) };
         Ok((services, client))
     }

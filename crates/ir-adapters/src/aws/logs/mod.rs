@@ -16,7 +16,7 @@ use ir_core::{
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::connect;
+use super::prepare;
 
 mod client;
 mod position;
@@ -103,7 +103,7 @@ impl LogsSource {
     /// region.
     pub fn new(config: LogsConfig, sdk: &SdkConfig) -> Result<Self, ConfigError> {
         let mut problems = config.problems();
-        let client = Client::new(&connect::prepared(sdk, &mut problems));
+        let client = Client::new(&prepare::prepared(sdk, &mut problems));
         let Some(client) = client.filter(|_| problems.is_empty()) else { return Err(ConfigError::of(problems)) };
         Ok(Self { config, client })
     }
