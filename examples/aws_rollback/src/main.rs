@@ -1,4 +1,5 @@
-//! Watches an ECS service, blames a deployment when it goes wrong right after one, rolls it back, and measures that it helped.
+//! Watches an ECS service, blames a deployment when it goes wrong right after one, rolls it back, and measures that it
+//! helped.
 
 mod options;
 mod simulate;

@@ -1,4 +1,5 @@
-//! The program beside moto: a deployment goes bad, is rolled back, and the API and the service's own count say that it helped.
+//! The program beside moto: a deployment goes bad, is rolled back, and the API and the service's own count say that it
+//! helped.
 #![expect(clippy::unwrap_used, reason = "a helper of a test may panic as the test itself may")]
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};

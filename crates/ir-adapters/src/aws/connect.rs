@@ -13,8 +13,8 @@ use ir_core::config::Problem;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// Where AWS is, and how long it may take to answer. Credentials do not belong here: they come from the environment, as for all
-/// AWS tools (variables, profiles, web identity, the metadata of container or instance).
+/// Where AWS is, and how long it may take to answer. Credentials do not belong here: they come from the environment, as
+/// for all AWS tools (variables, profiles, web identity, the metadata of container or instance).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct AwsConfig {
@@ -24,8 +24,8 @@ pub struct AwsConfig {
     /// The profile in the shared configuration files; that of the environment where nothing is said.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub profile: Option<String>,
-    /// Where all services are asked, for private endpoints and for tests: `http://127.0.0.1:5000`. AWS itself where nothing is
-    /// said.
+    /// Where all services are asked, for private endpoints and for tests: `http://127.0.0.1:5000`. AWS itself where
+    /// nothing is said.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub endpoint_url: Option<String>,
     /// How long a connection may take to come about, in milliseconds. 3,000.
@@ -42,8 +42,8 @@ impl Default for AwsConfig {
     }
 }
 
-/// A configuration of the SDK from the environment: TLS by rustls with ring, no retries, and a limit on the time of every call.
-/// Nothing is installed for the whole process, and no credentials are asked for yet.
+/// A configuration of the SDK from the environment: TLS by rustls with ring, no retries, and a limit on the time of
+/// every call. Nothing is installed for the whole process, and no credentials are asked for yet.
 ///
 /// # Errors
 ///

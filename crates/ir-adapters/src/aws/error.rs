@@ -77,8 +77,9 @@ where
     Error::new(kind, component, format!("{what}: {said}"))
 }
 
-/// What became of a call with an effect. Everything but `Unknown` says that nothing was changed, so it is said only where it is
-/// certain: the request was never built or never signed, nobody took the connection, or AWS itself refused the request.
+/// What became of a call with an effect. Everything but `Unknown` says that nothing was changed, so it is said only
+/// where it is certain: the request was never built or never signed, nobody took the connection, or AWS itself refused
+/// the request.
 #[cfg(any(feature = "aws-autoscaling", feature = "aws-ec2", feature = "aws-ecs", feature = "aws-ssm"))]
 pub(super) fn of_effect<E>(component: &str, what: &str, error: &Failed<E>) -> Error
 where

@@ -2,13 +2,14 @@
 //!
 //! # Whose client
 //!
-//! Every part is made from the host's own [`SdkConfig`], with its region, credentials and HTTP client. A host that has none takes
-//! [`sdk_config`], which reads the environment as all AWS tools do and speaks TLS by rustls with ring.
+//! Every part is made from the host's own [`SdkConfig`], with its region, credentials and HTTP client. A host that has
+//! none takes [`sdk_config`], which reads the environment as all AWS tools do and speaks TLS by rustls with ring.
 //!
 //! # One attempt
 //!
-//! The SDK's retries are off in everything made here, whatever the host's configuration says. An effect that is sent twice is two
-//! effects, and the kernel alone decides about a second attempt; what only reads is asked again by the engine.
+//! The SDK's retries are off in everything made here, whatever the host's configuration says. An effect that is sent
+//! twice is two effects, and the kernel alone decides about a second attempt; what only reads is asked again by the
+//! engine.
 //!
 //! # What is not proven
 //!
@@ -60,7 +61,8 @@ mod limit;
 mod prepare;
 #[cfg(any(feature = "aws-autoscaling", feature = "aws-ec2", feature = "aws-ecs", feature = "aws-ssm"))]
 mod send;
-#[cfg(all(test, feature = "aws-ecs", feature = "tls"))]
+#[cfg(test)]
+#[cfg(all(feature = "aws-ecs", feature = "tls"))]
 mod tls_tests;
 
 pub use aws_config::SdkConfig;

@@ -7,8 +7,9 @@ use ir_core::plan::Call;
 use ir_core::{ActionName, Ctx, Error, ErrorKind, Result};
 use serde_json::Value;
 
-/// Waits for the answer to `effect`, but not longer than it may be sent: dropping the request ends the connection, so no byte of
-/// it goes out after its deadline. A stop of the engine does not end it, since what was begun had better be known.
+/// Waits for the answer to `effect`, but not longer than it may be sent: dropping the request ends the connection, so
+/// no byte of it goes out after its deadline. A stop of the engine does not end it, since what was begun had better be
+/// known.
 pub(super) async fn in_time<T>(
     ctx: &Ctx,
     component: &str,

@@ -80,11 +80,14 @@ pub(crate) fn call(action: &'static str, params: Value) -> Call {
     Call { action: ActionName::literal(action), target: EntityId::literal("workers"), params }
 }
 
+/// Wraps an executor as users may hold it.
+type Wrap = fn(AutoScalingExecutor) -> Arc<dyn Executor>;
+
 /// A group of its own for each law.
 struct Groups {
     prefix: &'static str,
     n: AtomicU64,
-    wrap: fn(AutoScalingExecutor) -> Arc<dyn Executor>,
+    wrap: Wrap,
 }
 
 impl Groups {
@@ -117,7 +120,7 @@ impl World for Groups {
 
 #[tokio::test]
 async fn a_change_of_the_capacity_keeps_every_law() {
-    let wraps: [(&str, fn(AutoScalingExecutor) -> Arc<dyn Executor>); 3] = [
+    let wraps: [(&str, Wrap); 3] = [
         ("law-value", |executor| Arc::new(executor)),
         ("law-box", |executor| Arc::new(Box::new(executor))),
         ("law-arc", |executor| Arc::new(Arc::new(executor))),

@@ -1,4 +1,5 @@
-//! Metrics of moto. It speaks CloudWatch's JSON protocol and the SDK only its CBOR protocol, so a translator stands between.
+//! Metrics of moto. It speaks CloudWatch's JSON protocol and the SDK only its CBOR protocol, so a translator stands
+//! between.
 
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};

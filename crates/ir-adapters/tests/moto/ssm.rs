@@ -48,9 +48,12 @@ pub(crate) fn call() -> Call {
     Call { action: ActionName::literal("ssm.run_command"), target: EntityId::literal("web"), params }
 }
 
+/// Wraps an executor as users may hold it.
+type Wrap = fn(SsmExecutor) -> Arc<dyn Executor>;
+
 /// An instance of its own for each law. SSM takes ids of machines that EC2 does not know.
 struct Machines {
-    wrap: fn(SsmExecutor) -> Arc<dyn Executor>,
+    wrap: Wrap,
     n: AtomicU64,
     prefix: &'static str,
 }
@@ -84,7 +87,7 @@ impl World for Machines {
 #[tokio::test]
 async fn a_command_keeps_every_law() {
     document(shared(), "law");
-    let wraps: [(&str, fn(SsmExecutor) -> Arc<dyn Executor>); 3] = [
+    let wraps: [(&str, Wrap); 3] = [
         ("a", |executor| Arc::new(executor)),
         ("b", |executor| Arc::new(Box::new(executor))),
         ("c", |executor| Arc::new(Arc::new(executor))),

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use aws_config::SdkConfig;
 use aws_sdk_autoscaling::operation::set_desired_capacity::builders::SetDesiredCapacityFluentBuilder;
-use aws_sdk_autoscaling::operation::terminate_instance_in_auto_scaling_group::builders::TerminateInstanceInAutoScalingGroupFluentBuilder;
+use aws_sdk_autoscaling::operation::terminate_instance_in_auto_scaling_group::builders as terminate;
 use aws_sdk_autoscaling::types::LifecycleState;
 use ir_core::{Ctx, Error, ErrorKind, Result};
 
@@ -80,7 +80,7 @@ impl Client {
     }
 
     /// The end of an instance, not sent yet. The group keeps its capacity.
-    pub(super) fn terminate(&self, id: &str) -> TerminateInstanceInAutoScalingGroupFluentBuilder {
+    pub(super) fn terminate(&self, id: &str) -> terminate::TerminateInstanceInAutoScalingGroupFluentBuilder {
         self.0.terminate_instance_in_auto_scaling_group().instance_id(id).should_decrement_desired_capacity(false)
     }
 }

@@ -2,20 +2,21 @@
 //!
 //! # Guarantees
 //!
-//! A capacity outside of the group's own minimum and maximum, or of those of the configuration, is refused here, before anything
-//! is sent. An instance is terminated only while it is a member of the group that it is said to be of, and only when enough
-//! others are in service. The group's desired capacity stays, so that it starts another one.
+//! A capacity outside of the group's own minimum and maximum, or of those of the configuration, is refused here, before
+//! anything is sent. An instance is terminated only while it is a member of the group that it is said to be of, and
+//! only when enough others are in service. The group's desired capacity stays, so that it starts another one.
 //!
 //! # Why class PROBE
 //!
-//! Neither call takes an idempotency token, but both results can be read, and a signature that has expired is refused: after
-//! [`AutoScalingConfig::settles_within_ms`] what is there is all that will come. Both name their result and not a change, so that
-//! a probe needs no memory.
+//! Neither call takes an idempotency token, but both results can be read, and a signature that has expired is refused:
+//! after [`AutoScalingConfig::settles_within_ms`] what is there is all that will come. Both name their result and not a
+//! change, so that a probe needs no memory.
 //!
 //! # Why `asg.terminate_instance` cannot be undone
 //!
-//! The group starts another instance, but the terminated one and what was on its own disks are gone for good. Only the host can
-//! know that nothing was: with [`AutoScalingConfig::disposable`] it says so, and the action counts as one that passes by itself.
+//! The group starts another instance, but the terminated one and what was on its own disks are gone for good. Only the
+//! host can know that nothing was: with [`AutoScalingConfig::disposable`] it says so, and the action counts as one that
+//! passes by itself.
 
 use std::collections::BTreeMap;
 
@@ -84,14 +85,15 @@ pub struct AutoScalingConfig {
     /// Whether nothing is lost with an instance of these groups. Where it is so, `asg.terminate_instance` counts as
     /// transient; else it is irreversible, and two people must approve. false.
     pub disposable: bool,
-    /// How long after a permit's deadline a request that was sent before it may still take effect, in milliseconds. 300,000: so
-    /// long AWS accepts a signature. Less is quicker and no longer certain.
+    /// How long after a permit's deadline a request that was sent before it may still take effect, in milliseconds.
+    /// 900,000: AWS accepts a signature for five minutes, in some services for fifteen, and clocks differ. Less is
+    /// quicker, and no longer certain.
     pub settles_within_ms: u64,
 }
 
 impl Default for AutoScalingConfig {
     fn default() -> Self {
-        Self { name: "autoscaling".to_owned(), group: Vec::new(), disposable: false, settles_within_ms: 300_000 }
+        Self { name: "autoscaling".to_owned(), group: Vec::new(), disposable: false, settles_within_ms: 900_000 }
     }
 }
 
@@ -157,7 +159,8 @@ impl AutoScalingExecutor {
     ///
     /// # Errors
     ///
-    /// All problems at once: no group, an entity named twice, an empty name, bounds that allow nothing, an `sdk` without a region.
+    /// All problems at once: no group, an entity named twice, an empty name, bounds that allow nothing, an `sdk`
+    /// without a region.
     pub fn new(config: AutoScalingConfig, sdk: &SdkConfig) -> Result<Self, ConfigError> {
         let mut problems = Vec::new();
         if let Err(error) = PartName::new(&config.name) {

@@ -1,8 +1,8 @@
 //! Amazon CloudWatch metrics, by `GetMetricData`: each period of each metric once.
 //!
-//! Each poll reads every metric from the period where it stood up to the last one that ended a little before now. CloudWatch takes
-//! values minutes after their time, and a period that was read is not read again: what comes later than
-//! [`CloudWatchConfig::lag_ms`] is not seen.
+//! Each poll reads every metric from the period where it stood up to the last one that ended a little before now.
+//! CloudWatch takes values minutes after their time, and a period that was read is not read again: what comes later
+//! than [`CloudWatchConfig::lag_ms`] is not seen.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -77,7 +77,8 @@ pub struct CloudWatchConfig {
     pub name: String,
     /// The metrics.
     pub metric: Vec<CloudWatchMetric>,
-    /// How long a period must have been over before it is read, in milliseconds. 120,000: most services of AWS are that late.
+    /// How long a period must have been over before it is read, in milliseconds. 120,000: most services of AWS are that
+    /// late.
     pub lag_ms: u64,
     /// How far back the first poll begins, in milliseconds, so that baselines are warm at once. 0.
     pub backfill_ms: u64,
@@ -104,8 +105,9 @@ impl Default for CloudWatchConfig {
 
 /// Reads metrics from CloudWatch.
 ///
-/// The time of a sample is the beginning of its period, as CloudWatch gives it. A period without values gives no sample. A metric
-/// that AWS cannot give, or not whole, keeps its position and is a problem of the poll, as long as another one answers.
+/// The time of a sample is the beginning of its period, as CloudWatch gives it. A period without values gives no
+/// sample. A metric that AWS cannot give, or not whole, keeps its position and is a problem of the poll, as long as
+/// another one answers.
 #[derive(Debug)]
 pub struct CloudWatchSource {
     config: CloudWatchConfig,
@@ -126,8 +128,8 @@ impl CloudWatchSource {
     ///
     /// # Errors
     ///
-    /// All problems at once: no metric, names used twice for an entity, a period that AWS does not have, bounds of 0, an `sdk`
-    /// without a region.
+    /// All problems at once: no metric, names used twice for an entity, a period that AWS does not have, bounds of 0,
+    /// an `sdk` without a region.
     pub fn new(config: CloudWatchConfig, sdk: &SdkConfig) -> Result<Self, ConfigError> {
         let mut problems = config.problems();
         let client = Client::new(&prepare::prepared(sdk, &mut problems));

@@ -124,7 +124,8 @@ async fn each_period_comes_once_and_only_when_it_has_been_over_for_long_enough()
         all.extend(given(&polled));
         cursor = polled.next;
     }
-    // The clock moved by 5 minutes and 48 seconds, of which 30 seconds are not read; the minute in which it began counts whole.
+    // The clock moved by 5 minutes and 48 seconds, of which 30 seconds are not read; the minute in which it began
+    // counts whole.
     let expected: Vec<_> = (now - 1..now + 5).map(|minute| ("requests".to_owned(), minute, minute as f64)).collect();
     assert_eq!(all, expected);
 }

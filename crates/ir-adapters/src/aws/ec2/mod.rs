@@ -2,19 +2,19 @@
 //!
 //! # Flow
 //!
-//! `ec2.quarantine` puts one configured security group in the place of all that the instance has; `ec2.release` puts named ones in the
-//! place of that one, and is the undo, with exactly the groups that were there.
+//! `ec2.quarantine` puts one configured security group in the place of all that the instance has; `ec2.release` puts
+//! named ones in the place of that one, and is the undo, with exactly the groups that were there.
 //!
 //! # Guarantees
 //!
-//! Groups are looked up first, and must be in the instance's own network. An instance with more than one network interface is
-//! refused, since the call that changes groups would reach only one of them. `ec2.release` does nothing to an instance that is
-//! not in quarantine, so it cannot be used to give an instance any groups.
+//! Groups are looked up first, and must be in the instance's own network. An instance with more than one network
+//! interface is refused, since the call that changes groups would reach only one of them. `ec2.release` does nothing to
+//! an instance that is not in quarantine, so it cannot be used to give an instance any groups.
 //!
 //! # What it does not do
 //!
-//! EC2 lets connections that it already follows go on until they have been idle for a while; new ones are cut at once. Evidence
-//! (memory, disks) is kept by nobody.
+//! EC2 lets connections that it already follows go on until they have been idle for a while; new ones are cut at once.
+//! Evidence (memory, disks) is kept by nobody.
 //!
 //! # Why class PROBE
 //!
@@ -72,8 +72,9 @@ pub struct Ec2Config {
     pub instance: Vec<Ec2Instance>,
     /// The security group that lets nothing through: `sg-...`. Its rules are yours to check.
     pub quarantine_group: String,
-    /// How long after a permit's deadline a request that was sent before it may still take effect, in milliseconds. 300,000: so
-    /// long AWS accepts a signature. Less is quicker and no longer certain.
+    /// How long after a permit's deadline a request that was sent before it may still take effect, in milliseconds.
+    /// 900,000: AWS accepts a signature for five minutes, in some services for fifteen, and clocks differ. Less is
+    /// quicker, and no longer certain.
     pub settles_within_ms: u64,
 }
 
@@ -83,7 +84,7 @@ impl Default for Ec2Config {
             name: "ec2".to_owned(),
             instance: Vec::new(),
             quarantine_group: String::new(),
-            settles_within_ms: 300_000,
+            settles_within_ms: 900_000,
         }
     }
 }
@@ -103,7 +104,8 @@ impl Ec2Executor {
     ///
     /// # Errors
     ///
-    /// All problems at once: no instance, an entity named twice, an empty id, a group that is none, an `sdk` without a region.
+    /// All problems at once: no instance, an entity named twice, an empty id, a group that is none, an `sdk` without a
+    /// region.
     pub fn new(config: Ec2Config, sdk: &SdkConfig) -> Result<Self, ConfigError> {
         let mut problems = Vec::new();
         if let Err(error) = PartName::new(&config.name) {

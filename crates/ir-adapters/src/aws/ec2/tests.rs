@@ -23,7 +23,8 @@ fn call(action: &'static str, groups: Option<&str>) -> Call {
     Call { action: ActionName::literal(action), target: EntityId::literal("web"), params }
 }
 
-/// An instance in network `vpc-1` with these groups and so many interfaces; every group is of network `vpc-1`, but for `sg-far`.
+/// An instance in network `vpc-1` with these groups and so many interfaces; every group is of network `vpc-1`, but for
+/// `sg-far`.
 fn answer((_, body): &Asked, state: &str, groups: &[&str], n_interfaces: usize) -> Reply {
     let items = |name: &str, of: &[&str]| {
         let item = |id: &&str| {

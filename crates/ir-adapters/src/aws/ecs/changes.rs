@@ -16,8 +16,9 @@ const MAX_PROBLEMS: usize = 5;
 
 /// Looks which task definition each service is to run, and tells a change when it is another one than before.
 ///
-/// A revision that is lower than the one before counts as a roll-back, every other as a deployment. Its time is when ECS began the
-/// deployment; where ECS does not say so, when it was seen. Two changes between two looks are one. Who did it, ECS does not tell.
+/// A revision that is lower than the one before counts as a roll-back, every other as a deployment. Its time is when
+/// ECS began the deployment; where ECS does not say so, when it was seen. Two changes between two looks are one. Who
+/// did it, ECS does not tell.
 #[derive(Debug)]
 pub struct EcsChanges {
     name: String,
@@ -26,8 +27,8 @@ pub struct EcsChanges {
 }
 
 impl EcsChanges {
-    /// Checks the configuration, which may be that of the executor. Nothing is connected yet. The source's name in records is that
-    /// of the configuration, followed by `-changes`.
+    /// Checks the configuration, which may be that of the executor. Nothing is connected yet. The source's name in
+    /// records is that of the configuration, followed by `-changes`.
     ///
     /// # Errors
     ///

@@ -8,7 +8,8 @@ use ir_core::execution::EffectKey;
 /// So many effects and previews are remembered; older ones are answered with "unknown".
 const MAX_REMEMBERED: usize = 1_024;
 
-/// The latest values by key, in this process only: after a restart it is empty, and whoever asks has to say that he does not know.
+/// The latest values by key, in this process only: after a restart it is empty, and whoever asks has to say that he
+/// does not know.
 #[derive(Debug)]
 pub(super) struct Memory<K, V>(Mutex<VecDeque<(K, V)>>);
 

@@ -2,22 +2,23 @@
 //!
 //! # Flow
 //!
-//! A preview reads the service and, for a roll-back, the task definition that it would get. `execute` reads the service once
-//! more, redeems its permit, and sends one `UpdateService`.
+//! A preview reads the service and, for a roll-back, the task definition that it would get. `execute` reads the service
+//! once more, redeems its permit, and sends one `UpdateService`.
 //!
 //! # Guarantees
 //!
-//! `ecs.rollback` without a name means the revision before the one that the service runs *in the preview*: if the service has
-//! moved on since, nothing is sent. A named definition must be of the family that the service runs now. `ecs.scale` keeps to
-//! the bounds of the configuration, before and after, so that its undo keeps to them as well.
+//! `ecs.rollback` without a name means the revision before the one that the service runs *in the preview*: if the
+//! service has moved on since, nothing is sent. A named definition must be of the family that the service runs now.
+//! `ecs.scale` keeps to the bounds of the configuration, before and after, so that its undo keeps to them as well.
 //!
 //! # Why class PROBE
 //!
-//! `UpdateService` takes no idempotency token, so a repeated request cannot be recognised. But the service can be read, and a
-//! request has no effect any more once its signature has expired: AWS refuses what arrives more than five minutes after it was
-//! signed, and it is signed before the permit's deadline. So after [`EcsConfig::settles_within_ms`] what is there is all that
-//! will come. Which definition was meant by an unnamed roll-back, and which deployment was there before a redeployment, only
-//! the process that sent it knows: after its crash a probe says "unknown", and a person is asked.
+//! `UpdateService` takes no idempotency token, so a repeated request cannot be recognised. But the service can be read,
+//! and a request has no effect any more once its signature has expired: AWS refuses what arrives more than five minutes
+//! (in some services fifteen) after it was signed, and it is signed before the permit's deadline. So after
+//! [`EcsConfig::settles_within_ms`] what is there is all that will come. Which definition was meant by an unnamed
+//! roll-back, and which deployment was there before a redeployment, only the process that sent it knows: after its
+//! crash a probe says "unknown", and a person is asked.
 //!
 //! # Why `ecs.redeploy` has no undo
 //!
@@ -31,10 +32,7 @@ use ir_core::config::Problem;
 use ir_core::execution::{ActionSpec, Applied, Executor, Preview, Probe, Probed};
 use ir_core::kernel::Permit;
 use ir_core::plan::Call;
-use ir_core::{
-    ActionName, ConfigError, Ctx, Digest, EntityId, Error, ErrorKind, PartName, RecoveryClass, Result, Reversibility,
-    RiskClass,
-};
+use ir_core::{ConfigError, Ctx, Digest, EntityId, Error, ErrorKind, PartName, Result};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, json};
@@ -42,12 +40,14 @@ use serde_json::{Map, json};
 use super::send::{foreign_action, foreign_target, in_time, text, whole_number};
 use super::{error, prepare};
 
+mod action;
 mod changes;
 mod client;
 mod memory;
 #[cfg(test)]
 mod tests;
 
+use action::Action;
 pub use changes::EcsChanges;
 use client::{Client, Service};
 use memory::{Memory, Sent};
@@ -92,14 +92,15 @@ pub struct EcsConfig {
     pub name: String,
     /// The services.
     pub service: Vec<EcsService>,
-    /// How long after a permit's deadline a request that was sent before it may still take effect, in milliseconds. 300,000: so
-    /// long AWS accepts a signature. Less is quicker and no longer certain.
+    /// How long after a permit's deadline a request that was sent before it may still take effect, in milliseconds.
+    /// 900,000: AWS accepts a signature for five minutes, in some services for fifteen, and clocks differ. Less is
+    /// quicker, and no longer certain.
     pub settles_within_ms: u64,
 }
 
 impl Default for EcsConfig {
     fn default() -> Self {
-        Self { name: "ecs".to_owned(), service: Vec::new(), settles_within_ms: 300_000 }
+        Self { name: "ecs".to_owned(), service: Vec::new(), settles_within_ms: 900_000 }
     }
 }
 
@@ -132,69 +133,6 @@ enum Request {
         definition: String,
     },
     Count,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Action {
-    Rollback,
-    Redeploy,
-    Scale,
-}
-
-impl Action {
-    const ALL: [Self; 3] = [Self::Rollback, Self::Redeploy, Self::Scale];
-
-    const fn name(self) -> &'static str {
-        match self {
-            Self::Rollback => "ecs.rollback",
-            Self::Redeploy => "ecs.redeploy",
-            Self::Scale => "ecs.scale",
-        }
-    }
-
-    fn spec(self, settles_within_ms: u64) -> ActionSpec {
-        let name = ActionName::literal(self.name());
-        let (description, params, risk, reversibility) = match self {
-            Self::Rollback => {
-                let definition = json!({
-                    "type": "string", "minLength": 1, "maxLength": 512,
-                    "description": "`family:revision` or an ARN; the revision before the present one where nothing is said",
-                });
-                (
-                    "Puts a former task definition of the same family in place.",
-                    json!({ "type": "object", "properties": { DEFINITION: definition }, "required": [] }),
-                    RiskClass::Medium,
-                    Reversibility::Undo { action: name.clone() },
-                )
-            }
-            Self::Redeploy => (
-                "Starts the tasks of the service anew, with the task definition that it has.",
-                ActionSpec::no_params(),
-                RiskClass::Medium,
-                Reversibility::Transient,
-            ),
-            Self::Scale => {
-                let count =
-                    json!({ "type": "integer", "minimum": 0, "maximum": 10_000, "description": "how many tasks" });
-                (
-                    "Changes how many tasks the service runs.",
-                    json!({ "type": "object", "properties": { COUNT: count }, "required": [COUNT] }),
-                    RiskClass::Medium,
-                    Reversibility::Undo { action: name.clone() },
-                )
-            }
-        };
-        ActionSpec {
-            name,
-            description: description.to_owned(),
-            params,
-            risk,
-            reversibility,
-            recovery: RecoveryClass::Probe { settles_within_ms },
-            blast_radius: 1,
-            changes_target: true,
-        }
-    }
 }
 
 impl EcsConfig {
@@ -237,8 +175,8 @@ impl EcsExecutor {
     ///
     /// # Errors
     ///
-    /// All problems at once: no service, an entity named twice, an empty name, bounds that allow nothing, an `sdk` without a
-    /// region.
+    /// All problems at once: no service, an entity named twice, an empty name, bounds that allow nothing, an `sdk`
+    /// without a region.
     pub fn new(config: EcsConfig, sdk: &SdkConfig) -> Result<Self, ConfigError> {
         let (services, client) = config.checked(sdk)?;
         Ok(Self {

@@ -1,4 +1,5 @@
-//! A double of ECS that refuses, breaks off, and says nothing: each error is as sure as it may be, and each effect is sent once.
+//! A double of ECS that refuses, breaks off, and says nothing: each error is as sure as it may be, and each effect is
+//! sent once.
 
 use std::ops::Deref;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -8,7 +9,7 @@ use std::time::Duration;
 use aws_credential_types::provider::error::CredentialsError;
 use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider, future};
 use ir_core::testkit::{GateRig, signal as sources};
-use ir_core::{ChangeKind, Cursor, Polled, SignalSource};
+use ir_core::{ActionName, ChangeKind, Cursor, Polled, SignalSource};
 use serde_json::Value;
 
 use super::*;

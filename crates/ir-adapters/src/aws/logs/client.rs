@@ -51,7 +51,8 @@ impl Client {
             let request = self.0.filter_log_events().log_group_name(&group.group);
             let request = request.set_log_stream_name_prefix(group.stream_prefix.clone());
             let request = request.set_filter_pattern(group.filter.clone());
-            // AWS takes its end as within. All streams together and in order is what it does in any case; others ask to be told.
+            // AWS takes its end as within. All streams together and in order is what it does in any case; others ask to
+            // be told.
             #[expect(deprecated, reason = "AWS ignores it, and other servers of its API do not")]
             let request = request.start_time(range.from).end_time(range.until.saturating_sub(1)).interleaved(true);
             let request = request.limit(i32::try_from(range.limit).unwrap_or(i32::MAX)).set_next_token(range.token);

@@ -1,8 +1,9 @@
 //! Amazon CloudWatch Logs, by `FilterLogEvents`: each event once, also where many have the same millisecond.
 //!
-//! Each poll reads every group from where it stood up to a little before now, page by page. CloudWatch gives events in the order of
-//! their time, so what it takes later than [`LogsConfig::lag_ms`] after its time is not seen. What is read in one poll is bounded;
-//! the next poll goes on from there, by AWS's own token where it is fresh, else by time and the ids that were given last.
+//! Each poll reads every group from where it stood up to a little before now, page by page. CloudWatch gives events in
+//! the order of their time, so what it takes later than [`LogsConfig::lag_ms`] after its time is not seen. What is read
+//! in one poll is bounded; the next poll goes on from there, by AWS's own token where it is fresh, else by time and the
+//! ids that were given last.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -86,8 +87,9 @@ impl Default for LogsConfig {
 
 /// Reads log events from CloudWatch Logs.
 ///
-/// The message is the event's as it is; its stream becomes the field `stream`. An event without a time or a message is dropped and
-/// counted. A group that fails is a problem of the poll and keeps its position, as long as another one answers.
+/// The message is the event's as it is; its stream becomes the field `stream`. An event without a time or a message is
+/// dropped and counted. A group that fails is a problem of the poll and keeps its position, as long as another one
+/// answers.
 #[derive(Debug)]
 pub struct LogsSource {
     config: LogsConfig,
@@ -99,8 +101,8 @@ impl LogsSource {
     ///
     /// # Errors
     ///
-    /// All problems at once: no group, names used twice, empty names, bounds of 0 or beyond those of AWS, an `sdk` without a
-    /// region.
+    /// All problems at once: no group, names used twice, empty names, bounds of 0 or beyond those of AWS, an `sdk`
+    /// without a region.
     pub fn new(config: LogsConfig, sdk: &SdkConfig) -> Result<Self, ConfigError> {
         let mut problems = config.problems();
         let client = Client::new(&prepare::prepared(sdk, &mut problems));
@@ -108,8 +110,8 @@ impl LogsSource {
         Ok(Self { config, client })
     }
 
-    /// Reads a group from `position` up to `end` (not within), which moves as pages come; an error leaves it behind the last
-    /// whole page.
+    /// Reads a group from `position` up to `end` (not within), which moves as pages come; an error leaves it behind the
+    /// last whole page.
     async fn read(
         &self,
         ctx: &Ctx,

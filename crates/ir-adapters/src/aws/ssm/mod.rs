@@ -2,20 +2,21 @@
 //!
 //! # Flow
 //!
-//! A plan names a command of the configuration, never a document or its parameters: neither a playbook nor a model can bring a line of
-//! shell. A preview reads the document. `execute` reads it once more, redeems its permit, sends one `SendCommand` with the hash
-//! of the document as it was read, so that AWS refuses another one, and asks until the command has ended or the permit's
-//! deadline has come.
+//! A plan names a command of the configuration, never a document or its parameters: neither a playbook nor a model can
+//! bring a line of shell. A preview reads the document. `execute` reads it once more, redeems its permit, sends one
+//! `SendCommand` with the hash of the document as it was read, so that AWS refuses another one, and asks until the
+//! command has ended or the permit's deadline has come.
 //!
 //! # Why class BLIND
 //!
-//! `SendCommand` takes no idempotency token, and what a command does nobody can see from outside. An answer that was lost, a
-//! command that failed half way, one that still runs at the deadline: each leaves the effect unknown, and a person is asked.
+//! `SendCommand` takes no idempotency token, and what a command does nobody can see from outside. An answer that was
+//! lost, a command that failed half way, one that still runs at the deadline: each leaves the effect unknown, and a
+//! person is asked.
 //!
 //! # Why it counts as irreversible
 //!
-//! Nobody can know what a command changes but who wrote it. A host that has only such commands as leave nothing behind says so by
-//! [`SsmConfig::transient`].
+//! Nobody can know what a command changes but who wrote it. A host that has only such commands as leave nothing behind
+//! says so by [`SsmConfig::transient`].
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -115,8 +116,8 @@ impl SsmExecutor {
     ///
     /// # Errors
     ///
-    /// All problems at once: no command, no instance, names used twice, empty names, a hash that is none, an `sdk` without a
-    /// region.
+    /// All problems at once: no command, no instance, names used twice, empty names, a hash that is none, an `sdk`
+    /// without a region.
     pub fn new(config: SsmConfig, sdk: &SdkConfig) -> Result<Self, ConfigError> {
         let mut problems = config.problems();
         let client = Client::new(&prepare::prepared(sdk, &mut problems));
