@@ -1,5 +1,6 @@
 //! The SDK's configuration for a host that has none of its own: from the environment, with TLS by rustls and ring.
 
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use aws_config::timeout::TimeoutConfig;
@@ -24,8 +25,8 @@ pub struct AwsConfig {
     /// The profile in the shared configuration files; that of the environment where nothing is said.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub profile: Option<String>,
-    /// Where all services are asked, for private endpoints and for tests: `http://127.0.0.1:5000`. AWS itself where
-    /// nothing is said.
+    /// Where all services are asked: a private endpoint, or `http://127.0.0.1:5000` in tests. AWS itself where nothing
+    /// is said. Without TLS only this machine is asked, since requests carry the session token.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub endpoint_url: Option<String>,
     /// How long a connection may take to come about, in milliseconds. 3,000.
@@ -68,6 +69,8 @@ pub async fn sdk_config(config: &AwsConfig) -> Result<SdkConfig, ConfigError> {
         return Err(ConfigError::of(problems));
     }
     let sdk = loader.load().await;
+    // That of the environment is asked as well.
+    problems.extend(sdk.endpoint_url().and_then(without_tls));
     if sdk.region().is_none() {
         problems.push(Problem::at("region", "is not given, and the environment names none"));
     }
@@ -77,10 +80,7 @@ pub async fn sdk_config(config: &AwsConfig) -> Result<SdkConfig, ConfigError> {
 impl AwsConfig {
     fn problems(&self) -> Vec<Problem> {
         let mut problems = Vec::new();
-        let is_url = |url: &String| url.starts_with("http://") || url.starts_with("https://");
-        if self.endpoint_url.as_ref().is_some_and(|url| !is_url(url)) {
-            problems.push(Problem::at("endpoint_url", "must begin with `http://` or `https://`"));
-        }
+        problems.extend(self.endpoint_url.as_deref().and_then(without_tls));
         if self.region.as_ref().is_some_and(|region| !is_region(region)) {
             problems.push(Problem::at("region", "a region is like `eu-central-1`"));
         }
@@ -89,6 +89,22 @@ impl AwsConfig {
         problems.extend(zero.map(|(field, _)| Problem::at(field, "must be more than 0")));
         problems
     }
+}
+
+/// What is wrong with an endpoint. Requests carry the session token, so without TLS they stay on this machine.
+fn without_tls(url: &str) -> Option<Problem> {
+    if url.starts_with("https://") {
+        return None;
+    }
+    let Some(rest) = url.strip_prefix("http://") else {
+        return Some(Problem::at("endpoint_url", "must begin with `https://`, or `http://` for this machine"));
+    };
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    let here = authority == "localhost"
+        || authority.starts_with("localhost:")
+        || authority.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+        || authority.parse::<SocketAddr>().is_ok_and(|address| address.ip().is_loopback());
+    (!here).then(|| Problem::at("endpoint_url", "is not this machine, so it must begin with `https://`"))
 }
 
 /// The region becomes a part of a host name.

@@ -66,6 +66,31 @@ async fn a_certificate_that_nobody_signed_is_not_believed() {
 }
 
 #[tokio::test]
+async fn only_this_machine_is_asked_without_tls() {
+    let is_refused = async |url: &str| {
+        let (region, endpoint_url) = (Some("eu-central-1".to_owned()), Some(url.to_owned()));
+        sdk_config(&AwsConfig { region, endpoint_url, ..AwsConfig::default() }).await.is_err()
+    };
+    for url in
+        ["https://vpce.example", "http://127.0.0.1:5000", "http://localhost", "http://[::1]:80/x", "http://127.8.9.1/"]
+    {
+        assert!(!is_refused(url).await, "{url}");
+    }
+    let elsewhere = [
+        "http://ecs.example",
+        "http://127.0.0.1.example",
+        "http://localhost.example:80",
+        "http://127.0.0.1@evil.example",
+        "http://10.0.0.1:80",
+        "HTTP://10.0.0.1",
+        "",
+    ];
+    for url in elsewhere {
+        assert!(is_refused(url).await, "{url}");
+    }
+}
+
+#[tokio::test]
 async fn every_mistake_of_a_configuration_is_told() {
     let config = AwsConfig {
         region: Some("eu.evil.example/".to_owned()),
