@@ -5,6 +5,8 @@ pub mod clock;
 
 #[cfg(feature = "alertmanager")]
 pub mod alertmanager;
+#[cfg(feature = "aws-base")]
+pub mod aws;
 #[cfg(feature = "file")]
 pub mod file;
 #[cfg(feature = "hook")]

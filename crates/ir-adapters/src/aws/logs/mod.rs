@@ -1,0 +1,256 @@
+//! Amazon CloudWatch Logs, by `FilterLogEvents`: each event once, also where many have the same millisecond.
+//!
+//! Each poll reads every group from where it stood up to a little before now, page by page. CloudWatch gives events in
+//! the order of their time, so what it takes later than [`LogsConfig::lag_ms`] after its time is not seen. What is read
+//! in one poll is bounded; the next poll goes on from there, by AWS's own token where it is fresh, else by time and the
+//! ids that were given last.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use async_trait::async_trait;
+use aws_config::SdkConfig;
+use ir_core::config::Problem;
+use ir_core::{
+    ConfigError, Ctx, Cursor, EntityId, Error, ErrorKind, Labels, LogRecord, PartName, Polled, Result, SignalSource,
+    Timestamp,
+};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::prepare;
+
+mod client;
+mod position;
+#[cfg(test)]
+mod tests;
+
+use client::{Client, Page, Range};
+use position::{Position, Resume};
+
+const COMPONENT: &str = "cloudwatch-logs";
+/// How many problems of one poll are told in words; the rest is only counted.
+const MAX_PROBLEMS: usize = 5;
+/// AWS gives at most so many events in a page.
+const MAX_PAGE: u32 = 10_000;
+
+/// One log group, or a part of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct LogGroup {
+    /// Its name here: where it was read up to is kept under it.
+    pub name: String,
+    /// Who writes it.
+    pub entity: EntityId,
+    /// The group's name: `/ecs/checkout`.
+    pub group: String,
+    /// Only streams whose name begins so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stream_prefix: Option<String>,
+    /// Only events that match, in the filter syntax of CloudWatch Logs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub filter: Option<String>,
+}
+
+/// What is read, and within which bounds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct LogsConfig {
+    /// The source's name in records. `cloudwatch-logs`.
+    pub name: String,
+    /// The groups.
+    pub group: Vec<LogGroup>,
+    /// How far behind now is read, in milliseconds, so that events which arrive late are not missed: agents gather them for
+    /// seconds before they send them. 15,000.
+    pub lag_ms: u64,
+    /// How far back the first poll begins, in milliseconds. 0.
+    pub backfill_ms: u64,
+    /// The most events of one page. 10,000, which is the most that AWS gives.
+    #[schemars(range(min = 1, max = 10_000))]
+    pub page: u32,
+    /// The most pages of one group in one poll. 10. AWS gives empty pages, too, while it searches.
+    #[schemars(range(min = 1))]
+    pub max_pages: usize,
+}
+
+impl Default for LogsConfig {
+    fn default() -> Self {
+        Self {
+            name: "cloudwatch-logs".to_owned(),
+            group: Vec::new(),
+            lag_ms: 15_000,
+            backfill_ms: 0,
+            page: MAX_PAGE,
+            max_pages: 10,
+        }
+    }
+}
+
+/// Reads log events from CloudWatch Logs.
+///
+/// The message is the event's as it is; its stream becomes the field `stream`. An event without a time or a message is
+/// dropped and counted. A group that fails is a problem of the poll and keeps its position, as long as another one
+/// answers.
+#[derive(Debug)]
+pub struct LogsSource {
+    config: LogsConfig,
+    client: Client,
+}
+
+impl LogsSource {
+    /// Checks the configuration. Nothing is connected yet.
+    ///
+    /// # Errors
+    ///
+    /// All problems at once: no group, names used twice, empty names, bounds of 0 or beyond those of AWS, an `sdk`
+    /// without a region.
+    pub fn new(config: LogsConfig, sdk: &SdkConfig) -> Result<Self, ConfigError> {
+        let mut problems = config.problems();
+        let client = Client::new(&prepare::prepared(sdk, &mut problems));
+        let Some(client) = client.filter(|_| problems.is_empty()) else { return Err(ConfigError::of(problems)) };
+        Ok(Self { config, client })
+    }
+
+    /// Reads a group from `position` up to `end` (not within), which moves as pages come; an error leaves it behind the
+    /// last whole page.
+    async fn read(
+        &self,
+        ctx: &Ctx,
+        group: &LogGroup,
+        position: &mut Position,
+        end: i64,
+        gathered: &mut Polled,
+    ) -> Result<()> {
+        let now_ms = ctx.now().wall.as_nanos().div_euclid(1_000_000);
+        let mut resume = position.fresh_resume(now_ms);
+        for _ in 0..self.config.max_pages {
+            if resume.is_none() && position.from >= end {
+                return Ok(());
+            }
+            let (from, until, token) = match resume.take() {
+                Some(Resume { from, until, token, .. }) => (from, until, Some(token)),
+                None => (position.from, end, None),
+            };
+            let range = Range { from, until, limit: self.config.page, token };
+            let page = self.client.filter(ctx, group, range).await?;
+            take(group, &page, position, gathered);
+            match page.next {
+                Some(token) => {
+                    let next = Resume { from, until, token, at_ms: now_ms };
+                    position.resume = Some(next.clone());
+                    resume = Some(next);
+                }
+                None => *position = Position::at(until.max(position.from)),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Takes what is new on the page, and moves the position behind its last event.
+fn take(group: &LogGroup, page: &Page, position: &mut Position, gathered: &mut Polled) {
+    for event in &page.events {
+        let Some((at, message)) = event.at.zip(event.message.as_ref()) else {
+            gathered.dropped += 1;
+            tell(gathered, || format!("group `{}`: an event has no time or no message", group.name));
+            continue;
+        };
+        if !position.admits(at, &event.id) {
+            continue;
+        }
+        let fields: Labels = event.stream.iter().map(|stream| ("stream", stream.as_str())).collect();
+        let record = LogRecord {
+            entity: group.entity.clone(),
+            at: Timestamp::from_millis(at),
+            level: None,
+            message: message.clone(),
+            fields,
+        };
+        gathered.batch.logs.push(record);
+    }
+}
+
+impl LogsConfig {
+    fn problems(&self) -> Vec<Problem> {
+        let mut problems = Vec::new();
+        if let Err(error) = PartName::new(&self.name) {
+            problems.push(Problem::at("name", error.message()));
+        }
+        if self.group.is_empty() {
+            problems.push(Problem::at("group", "at least one group is needed"));
+        }
+        let mut names = BTreeSet::new();
+        for (n, group) in self.group.iter().enumerate() {
+            let at = |field: &str| format!("group[{n}].{field}");
+            if !names.insert(&group.name) {
+                problems.push(Problem::at(at("name"), format!("`{}` is named twice", group.name)));
+            }
+            for (field, text) in [("name", &group.name), ("group", &group.group)] {
+                if text.trim().is_empty() {
+                    problems.push(Problem::at(at(field), "is empty"));
+                }
+            }
+            if group.filter.as_ref().is_some_and(|filter| filter.chars().count() > 1_024) {
+                problems.push(Problem::at(at("filter"), "AWS takes at most 1,024 characters"));
+            }
+        }
+        if !(1..=MAX_PAGE).contains(&self.page) {
+            problems.push(Problem::at("page", "must be from 1 to 10,000"));
+        }
+        if self.max_pages == 0 {
+            problems.push(Problem::at("max_pages", "must be more than 0"));
+        }
+        problems
+    }
+}
+
+fn tell(gathered: &mut Polled, problem: impl FnOnce() -> String) {
+    if gathered.problems.len() < MAX_PROBLEMS {
+        gathered.problems.push(problem());
+    }
+}
+
+fn millis(ms: u64) -> i64 {
+    i64::try_from(ms).unwrap_or(i64::MAX)
+}
+
+#[async_trait]
+impl SignalSource for LogsSource {
+    fn name(&self) -> &str {
+        &self.config.name
+    }
+
+    async fn poll(&self, ctx: &Ctx, cursor: &Cursor) -> Result<Polled> {
+        let mut known = position::read(cursor)?;
+        let now = ctx.now().wall.as_nanos().div_euclid(1_000_000);
+        let end = now.saturating_sub(millis(self.config.lag_ms));
+        let begin = end.saturating_sub(millis(self.config.backfill_ms));
+        let mut gathered = Polled::default();
+        let mut positions = BTreeMap::new();
+        let mut failed: Option<Error> = None;
+        let mut n_failed = 0;
+        let mut is_forgotten = false;
+        for group in &self.config.group {
+            let mut position = known.remove(&group.name).unwrap_or_else(|| Position::at(begin));
+            let before = position.clone();
+            if let Err(error) = self.read(ctx, group, &mut position, end, &mut gathered).await {
+                if position == before {
+                    n_failed += 1;
+                    // A token that AWS does not take any more must not be asked for again.
+                    if error.kind() == ErrorKind::InvalidInput && position.resume.take().is_some() {
+                        is_forgotten = true;
+                    }
+                }
+                tell(&mut gathered, || format!("group `{}`: {}", group.name, error.message()));
+                failed = failed.or(Some(error));
+            }
+            positions.insert(group.name.clone(), position);
+        }
+        // That a token was given up must get into the cursor, so such a poll is an answer, too.
+        if let Some(error) = failed.filter(|_| n_failed == self.config.group.len() && !is_forgotten) {
+            return Err(error);
+        }
+        gathered.batch.logs.sort_by_key(|line| line.at);
+        gathered.next = position::write(&positions)?;
+        Ok(gathered)
+    }
+}
