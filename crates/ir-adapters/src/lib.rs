@@ -15,6 +15,8 @@ pub mod http;
 pub mod loki;
 #[cfg(feature = "memory")]
 pub mod memory;
+#[cfg(feature = "otlp")]
+pub mod otlp;
 #[cfg(all(feature = "process", unix))]
 pub mod process;
 #[cfg(feature = "prometheus")]
@@ -26,6 +28,8 @@ pub mod tail;
 
 #[cfg(any(feature = "file", feature = "tail"))]
 mod blocking;
+#[cfg(feature = "otlp")]
+mod inbox;
 #[cfg(any(feature = "loki", feature = "prometheus"))]
 mod json;
 
