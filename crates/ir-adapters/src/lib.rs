@@ -21,6 +21,8 @@ pub mod otlp;
 pub mod process;
 #[cfg(feature = "prometheus")]
 pub mod prometheus;
+#[cfg(feature = "remote-write")]
+pub mod remote_write;
 #[cfg(feature = "scrape")]
 pub mod scrape;
 #[cfg(feature = "tail")]
@@ -28,9 +30,11 @@ pub mod tail;
 
 #[cfg(any(feature = "file", feature = "tail"))]
 mod blocking;
-#[cfg(feature = "otlp")]
+#[cfg(any(feature = "otlp", feature = "remote-write"))]
 mod inbox;
 #[cfg(any(feature = "loki", feature = "prometheus"))]
 mod json;
+#[cfg(any(feature = "prometheus", feature = "remote-write"))]
+mod prom;
 
 pub use clock::SystemClock;

@@ -84,6 +84,7 @@ impl Drop for Held<'_> {
 }
 
 /// Unpacks gzip, and stops at the first byte beyond `max_bytes`.
+#[cfg(feature = "otlp")]
 pub(crate) fn gunzip(packed: &[u8], max_bytes: usize) -> Result<Vec<u8>, Refused> {
     use std::io::Read as _;
     let mut bytes = Vec::with_capacity(packed.len().saturating_mul(4).min(max_bytes));
@@ -95,6 +96,16 @@ pub(crate) fn gunzip(packed: &[u8], max_bytes: usize) -> Result<Vec<u8>, Refused
     }
 }
 
+/// Unpacks a block of snappy. It says its length first, and nothing is done for one that says too much.
+#[cfg(feature = "remote-write")]
+pub(crate) fn unsnap(packed: &[u8], max_bytes: usize) -> Result<Vec<u8>, Refused> {
+    let wrong = |error: snap::Error| Refused::new(400, format!("the body is no snappy: {error}"));
+    if snap::raw::decompress_len(packed).map_err(wrong)? > max_bytes {
+        return Err(too_large(max_bytes));
+    }
+    snap::raw::Decoder::new().decompress_vec(packed).map_err(wrong)
+}
+
 fn too_large(max_bytes: usize) -> Refused {
     Refused::new(413, format!("the body unpacks to more than {max_bytes} bytes"))
 }
@@ -103,6 +114,7 @@ fn too_large(max_bytes: usize) -> Refused {
 mod tests {
     use super::*;
 
+    #[cfg(feature = "otlp")]
     fn gzip(bytes: &[u8]) -> Vec<u8> {
         use std::io::Write as _;
         let mut packer = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
@@ -110,6 +122,7 @@ mod tests {
         packer.finish().unwrap()
     }
 
+    #[cfg(feature = "otlp")]
     #[test]
     fn gzip_is_unpacked_up_to_its_bound() {
         let text = b"some text ".repeat(100);
@@ -124,6 +137,19 @@ mod tests {
         assert_eq!(gunzip(&bomb, 1 << 20).unwrap_err().status, 413);
         for broken in [&b""[..], b"text", &gzip(&text)[..20], &[0x1f, 0x8b]] {
             assert_eq!(gunzip(broken, 1000).unwrap_err().status, 400, "{broken:?}");
+        }
+    }
+
+    #[cfg(feature = "remote-write")]
+    #[test]
+    fn snappy_that_says_too_much_is_not_begun() {
+        let packed = snap::raw::Encoder::new().compress_vec(&[7; 1000]).unwrap();
+        assert_eq!(unsnap(&packed, 1000).unwrap(), [7; 1000]);
+        assert_eq!(unsnap(&packed, 999).unwrap_err().status, 413);
+        // Says four gigabytes, and has nothing.
+        assert_eq!(unsnap(&[0xff, 0xff, 0xff, 0xff, 0x0f], 1 << 20).unwrap_err().status, 413);
+        for broken in [&b""[..], &packed[..packed.len() - 1], &[0xff; 20], b"text"] {
+            assert_eq!(unsnap(broken, 1000).unwrap_err().status, 400, "{broken:?}");
         }
     }
 

@@ -7,7 +7,10 @@ mod proto;
 mod queue;
 mod series;
 
+#[cfg(feature = "otlp")]
 pub(crate) use body::gunzip;
+#[cfg(feature = "remote-write")]
+pub(crate) use body::unsnap;
 pub(crate) use body::{InFlight, Refused};
 pub(crate) use heard::Heard;
 pub(crate) use proto::{Fields, Malformed, Value};

@@ -3,11 +3,13 @@
     feature = "alertmanager",
     feature = "http",
     feature = "otlp",
-    feature = "prometheus"
+    feature = "prometheus",
+    feature = "remote-write"
 ))]
 #![expect(clippy::unwrap_used, reason = "a helper of a test may panic as the test itself may")]
 
 mod alertmanager;
 mod otlp;
 mod prometheus;
+mod remote_write;
 mod server;
