@@ -49,7 +49,10 @@ impl InFlight {
 
     /// Reads a body of at most `max_bytes`.
     pub(crate) async fn read(&self, body: Body, max_bytes: usize) -> Result<Held<'_>, Refused> {
+        // What a sender announces is reserved and not yet used, so it costs nothing before it comes.
+        let announced = axum::body::HttpBody::size_hint(&body).exact().and_then(|n| usize::try_from(n).ok());
         let mut held = Held { bytes: Vec::new(), share: 0, of: self };
+        held.bytes.reserve_exact(announced.filter(|n| *n <= max_bytes).unwrap_or_default());
         let mut frames = body.into_data_stream();
         let read = async {
             while let Some(frame) = frames.next().await {
@@ -57,8 +60,7 @@ impl InFlight {
                 if held.bytes.len().saturating_add(frame.len()) > max_bytes {
                     return Err(Refused::new(413, format!("the body is larger than {max_bytes} bytes")));
                 }
-                held.grow(frame.len())?;
-                held.bytes.extend_from_slice(&frame);
+                held.take(&frame)?;
             }
             Ok(())
         };
@@ -70,10 +72,18 @@ impl InFlight {
 }
 
 impl Held<'_> {
-    fn grow(&mut self, by: usize) -> Result<(), Refused> {
-        let before = self.of.n_bytes.fetch_add(by, Ordering::Relaxed);
-        self.share += by;
-        if before.saturating_add(by) > self.of.max { Err(Refused::full()) } else { Ok(()) }
+    fn take(&mut self, frame: &[u8]) -> Result<(), Refused> {
+        let before = self.of.n_bytes.fetch_add(frame.len(), Ordering::Relaxed);
+        self.share += frame.len();
+        if before.saturating_add(frame.len()) > self.of.max {
+            return Err(Refused::full());
+        }
+        if self.bytes.capacity() - self.bytes.len() < frame.len() {
+            // By a quarter and not by half: what is reserved beyond the content is counted by nobody.
+            self.bytes.reserve_exact(frame.len().max(self.bytes.len() / 4));
+        }
+        self.bytes.extend_from_slice(frame);
+        Ok(())
     }
 }
 
@@ -83,16 +93,25 @@ impl Drop for Held<'_> {
     }
 }
 
-/// Unpacks gzip, and stops at the first byte beyond `max_bytes`.
+/// Unpacks gzip, and stops before more than `max_bytes`.
 #[cfg(feature = "otlp")]
 pub(crate) fn gunzip(packed: &[u8], max_bytes: usize) -> Result<Vec<u8>, Refused> {
     use std::io::Read as _;
-    let mut bytes = Vec::with_capacity(packed.len().saturating_mul(4).min(max_bytes));
-    let limit = u64::try_from(max_bytes).unwrap_or(u64::MAX).saturating_add(1);
-    match flate2::bufread::MultiGzDecoder::new(packed).take(limit).read_to_end(&mut bytes) {
-        Err(error) => Err(Refused::new(400, format!("the body is no gzip: {error}"))),
-        Ok(_) if bytes.len() > max_bytes => Err(too_large(max_bytes)),
-        Ok(_) => Ok(bytes),
+    let mut unpacker = flate2::bufread::MultiGzDecoder::new(packed);
+    let mut bytes = Vec::new();
+    let mut chunk = [0; 16 << 10];
+    loop {
+        match unpacker.read(&mut chunk) {
+            Err(error) => return Err(Refused::new(400, format!("the body is no gzip: {error}"))),
+            Ok(0) => return Ok(bytes),
+            Ok(n) if bytes.len() + n > max_bytes => return Err(too_large(max_bytes)),
+            Ok(n) => {
+                if bytes.capacity() - bytes.len() < n {
+                    bytes.reserve_exact(bytes.len().max(chunk.len()).min(max_bytes - bytes.len()));
+                }
+                bytes.extend_from_slice(&chunk[..n]);
+            }
+        }
     }
 }
 

@@ -35,11 +35,8 @@ impl<'a> Value<'a> {
         }
     }
 
-    pub(crate) const fn double(self) -> Result<f64, Malformed> {
-        match self {
-            Self::Fixed64(bits) => Ok(f64::from_bits(bits)),
-            _ => Err(Malformed),
-        }
+    pub(crate) fn double(self) -> Result<f64, Malformed> {
+        self.fixed64().map(f64::from_bits)
     }
 
     pub(crate) const fn bytes(self) -> Result<&'a [u8], Malformed> {

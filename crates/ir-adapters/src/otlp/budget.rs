@@ -53,11 +53,20 @@ impl<T> List<T> {
         make: impl FnOnce(&mut Budget) -> Result<T, E>,
     ) -> Result<(), E> {
         if budget.take::<T>() {
-            self.items.push(make(budget)?);
+            let item = make(budget)?;
+            self.add(item);
         } else {
             self.beyond += 1;
         }
         Ok(())
+    }
+
+    fn add(&mut self, item: T) {
+        if self.items.len() == self.items.capacity() {
+            // By half of it and not by all of it: what is reserved beyond the content is in no budget.
+            self.items.reserve_exact((self.items.len() / 2).max(4));
+        }
+        self.items.push(item);
     }
 
     /// The same list of something else of the same size.
@@ -96,7 +105,7 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for List<T> {
                     if budget.take::<T>() {
                         LEFT.set(budget.0);
                         match seq.next_element()? {
-                            Some(item) => list.items.push(item),
+                            Some(item) => list.add(item),
                             None => return Ok(list),
                         }
                     } else {

@@ -8,7 +8,7 @@
 use ir_core::{EntityId, Labels, MetricKind, MetricSample, Series, Timestamp};
 
 use super::budget::List;
-use super::model::{Data, HistogramPoint, KeyValue, Metric, NumberPoint, Request, SummaryPoint};
+use super::model::{Data, HistogramPoint, KeyValue, Metric, NumberPoint, SummaryPoint};
 use super::names::{self, Form};
 use super::take::{MAX_ATTRIBUTES, MAX_TEXT_BYTES, Taker, text};
 use crate::inbox::{SeriesTable, told};
@@ -45,18 +45,13 @@ struct Place<'p> {
 type Part = (&'static str, MetricKind, Option<(&'static str, String)>, f64);
 
 impl Taker<'_> {
-    pub(super) fn metrics(&mut self, request: &Request<'_, Metric<'_>>, series: &mut SeriesTable<Total>) {
-        self.each(request, n_points, |taker, entity, of, metric| {
-            let mut labels = Labels::new();
-            for name in &taker.config.label_attributes {
-                if let Some(found) = of.resource.attributes.iter().find(|attribute| attribute.key.0 == *name) {
-                    labels.insert(&*names::label(name), &*text(&found.value, MAX_TEXT_BYTES));
-                }
-            }
-            if let Err(problem) = taker.metric(entity, &labels, metric, series) {
-                taker.taken.drop_some(n_points(metric), || format!("metric `{}` {problem}", told(&metric.name.0)));
-            }
-        });
+    pub(super) fn take_metric(&mut self, metric: &Metric<'_>, series: &mut SeriesTable<Total>) {
+        let n = n_points(metric);
+        let Some(entity) = self.about(n) else { return };
+        let labels = self.labels.clone();
+        if let Err(problem) = self.metric(&entity, &labels, metric, series) {
+            self.taken.drop_some(n, || format!("metric `{}` {problem}", told(&metric.name.0)));
+        }
     }
 
     fn metric(
@@ -109,7 +104,7 @@ impl Taker<'_> {
         delta: bool,
         series: &mut SeriesTable<Total>,
     ) {
-        self.beyond(place, &data.points);
+        self.points_beyond(place, &data.points);
         for point in &*data.points {
             if point.flags.0 & NO_RECORDED_VALUE != 0 {
                 continue;
@@ -133,7 +128,7 @@ impl Taker<'_> {
         has_buckets: bool,
         series: &mut SeriesTable<Total>,
     ) {
-        self.beyond(place, &data.points);
+        self.points_beyond(place, &data.points);
         for point in &*data.points {
             if point.flags.0 & NO_RECORDED_VALUE == 0 {
                 let parts = histogram(point, has_buckets);
@@ -143,7 +138,7 @@ impl Taker<'_> {
     }
 
     fn summaries(&mut self, place: &Place<'_>, data: &Data<SummaryPoint<'_>>, series: &mut SeriesTable<Total>) {
-        self.beyond(place, &data.points);
+        self.points_beyond(place, &data.points);
         for point in &*data.points {
             if point.flags.0 & NO_RECORDED_VALUE == 0 {
                 self.point(place, &point.attributes, point.time.0, false, summary(point), series);
@@ -151,7 +146,7 @@ impl Taker<'_> {
         }
     }
 
-    fn beyond<T>(&mut self, place: &Place<'_>, points: &List<T>) {
+    fn points_beyond<T>(&mut self, place: &Place<'_>, points: &List<T>) {
         self.taken.drop_some(points.beyond, || format!("metric `{}` has points beyond the allowed memory", place.name));
     }
 
@@ -185,7 +180,7 @@ impl Taker<'_> {
         series: &mut SeriesTable<Total>,
     ) -> Result<Vec<MetricSample>, &'static str> {
         let at = self.time(time)?;
-        let labels = self.labels(attributes, place.labels)?;
+        let labels = self.labels_of(attributes, place.labels)?;
         if !self.fits(parts.len(), parts.len() * SAMPLE_BYTES) {
             return Err("is beyond the allowed number of a request");
         }
@@ -209,7 +204,7 @@ impl Taker<'_> {
         Ok(samples)
     }
 
-    fn labels(&self, attributes: &List<KeyValue<'_>>, of_resource: &Labels) -> Result<Labels, &'static str> {
+    fn labels_of(&self, attributes: &List<KeyValue<'_>>, of_resource: &Labels) -> Result<Labels, &'static str> {
         if attributes.beyond > 0 || attributes.len() > MAX_ATTRIBUTES {
             return Err("has too many attributes");
         }

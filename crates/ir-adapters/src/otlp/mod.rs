@@ -40,11 +40,11 @@ mod wire;
 use answer::{Answer, Form, Kind};
 use budget::{Budget, from_json};
 use metrics::Total;
-use model::{Item, Request};
+use model::{Item, LogRecord, Metric, Request, Span, Visit};
 use take::Taker;
 
 /// The bytes of bodies in flight, in bodies of the largest size.
-const BODIES_IN_FLIGHT: usize = 4;
+const BODIES_IN_FLIGHT: usize = 2;
 
 /// What is received, and within which bounds.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -62,7 +62,7 @@ pub struct OtlpConfig {
     /// The most bytes of one request as it comes. 4 MiB.
     #[schemars(range(min = 1))]
     pub max_bytes: usize,
-    /// The most bytes of one request when it is unpacked, and of what is made of it. 8 MiB.
+    /// The most bytes of one request when it is unpacked, and of what is made of it. 4 MiB, which is the custom of OTLP/gRPC.
     #[schemars(range(min = 1))]
     pub max_unpacked_bytes: usize,
     /// The most signals of one request; what is beyond is dropped and counted. 20,000.
@@ -99,7 +99,7 @@ impl Default for OtlpConfig {
             label_attributes: vec!["service.instance.id".to_owned()],
             drop_labels: Vec::new(),
             max_bytes: 4 << 20,
-            max_unpacked_bytes: 8 << 20,
+            max_unpacked_bytes: 4 << 20,
             max_signals: 20_000,
             max_series: 20_000,
             max_series_bytes: 16 << 20,
@@ -250,26 +250,39 @@ fn decode(
     series: &mut SeriesTable<Total>,
 ) -> Result<Taken, Refused> {
     let mut taker = Taker::new(config, now);
-    // What is read may take twice the room of its bytes, and no more: honest requests need less.
-    let budget = || Budget::new(config.max_unpacked_bytes.saturating_mul(2));
     match kind {
-        Kind::Metrics => taker.metrics(&read(form, body, budget())?, series),
-        Kind::Traces => taker.spans(&read(form, body, budget())?),
-        Kind::Logs => taker.logs(&read(form, body, budget())?),
+        Kind::Metrics => {
+            walk::<Metric<'_>>(form, body, &mut taker, |taker, metric| taker.take_metric(metric, series))?;
+        }
+        Kind::Traces => walk::<Span<'_>>(form, body, &mut taker, |taker, span| taker.take_span(span))?,
+        Kind::Logs => walk::<LogRecord<'_>>(form, body, &mut taker, |taker, record| taker.take_log(record))?,
     }
     Ok(taker.taken)
 }
 
-fn read<'a, T: Item + wire::Message<'a> + Deserialize<'a>>(
+/// Goes through a request. Protobuf is read item by item. JSON may name a resource behind what belongs to it, so all of it is
+/// read before any of it is taken.
+fn walk<'a, T: Item + wire::Message<'a> + Deserialize<'a>>(
     form: Form,
     body: &'a [u8],
-    budget: Budget,
-) -> Result<Request<'a, T>, Refused> {
+    taker: &mut Taker<'_>,
+    mut take: impl FnMut(&mut Taker<'_>, &T),
+) -> Result<(), Refused> {
+    let max_bytes = taker.config.max_unpacked_bytes;
+    let mut visit = |visit: Visit<'_, 'a, T>| match visit {
+        Visit::Resource(resource) => taker.resource(resource),
+        Visit::Item(item) => take(taker, item),
+        Visit::Beyond(what, n) => taker.beyond(what, n),
+    };
     match form {
-        Form::Protobuf => wire::from_protobuf(body, budget)
+        Form::Protobuf => wire::walk(body, max_bytes, &mut visit)
             .map_err(|_| Refused::new(400, "the body is no protobuf message of this kind")),
-        Form::Json => from_json(body, &budget)
-            .map_err(|error| Refused::new(400, format!("the body cannot be read: {}", told(&error.to_string())))),
+        Form::Json => {
+            let request: Request<'a, T> = from_json(body, &Budget::new(max_bytes))
+                .map_err(|error| Refused::new(400, format!("the body cannot be read: {}", told(&error.to_string()))))?;
+            request.walk(&mut visit);
+            Ok(())
+        }
     }
 }
 
@@ -328,20 +341,23 @@ impl Shared {
         if !self.has_room() {
             return Err(Refused::full());
         }
-        let body = self.in_flight.read(body, self.config.max_bytes).await?;
+        let mut body = self.in_flight.read(body, self.config.max_bytes).await?;
         let mut decoder = self.decoder.lock().await;
-        let unpacked = if packed { Some(gunzip(&body.bytes, self.config.max_unpacked_bytes)?) } else { None };
-        let bytes = unpacked.as_deref().unwrap_or(&body.bytes);
+        let Decoder { series, heard } = &mut *decoder;
+        if packed {
+            body.bytes = gunzip(&body.bytes, self.config.max_unpacked_bytes)?;
+        }
+        let bytes = body.bytes.as_slice();
         let now = self.ctx.now().wall;
-        if decoder.heard.is_again(now, (kind, bytes)) {
+        if heard.is_again(now, (kind, bytes)) {
             return Ok((0, String::new()));
         }
         // Others may have been taken meanwhile.
         let taken = match self.has_room() {
-            true => decode(&self.config, now, kind, form, bytes, &mut decoder.series),
+            true => decode(&self.config, now, kind, form, bytes, series),
             false => Err(Refused::full()),
         };
-        let taken = taken.inspect_err(|_| decoder.heard.forget_last())?;
+        let taken = taken.inspect_err(|_| heard.forget_last())?;
         let (rejected, message) = (taken.dropped, taken.problems.join("; "));
         self.queue().push(taken);
         Ok((rejected, message))

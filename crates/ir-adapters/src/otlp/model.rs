@@ -12,6 +12,15 @@ use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 use super::budget::List;
 use super::scalar::{AnyValue, Double, Id, Int, Text, Whole, or_default};
 
+/// What is met on the way through a request.
+pub(super) enum Visit<'v, 'a, T> {
+    /// From here on it is about this resource.
+    Resource(&'v Resource<'a>),
+    Item(&'v T),
+    /// So many of something were there and could not be read for want of memory.
+    Beyond(&'static str, u64),
+}
+
 /// What stands at the bottom of a request, and how the lists above it are called in JSON.
 pub(super) trait Item {
     const RESOURCES: &'static str;
@@ -19,10 +28,27 @@ pub(super) trait Item {
     const ITEMS: &'static str;
 }
 
-/// A request: what was observed, by resource.
+/// A request in JSON: what was observed, by resource.
 #[derive(Debug)]
 pub(super) struct Request<'a, T> {
     pub(super) resources: List<OfResource<'a, T>>,
+}
+
+impl<'a, T> Request<'a, T> {
+    /// Goes through all of it.
+    pub(super) fn walk(&self, visit: &mut dyn FnMut(Visit<'_, 'a, T>)) {
+        visit(Visit::Beyond("resources", self.resources.beyond));
+        for of in &*self.resources {
+            visit(Visit::Resource(&of.resource));
+            visit(Visit::Beyond("scopes", of.scopes.beyond));
+            for scope in &*of.scopes {
+                visit(Visit::Beyond("signals", scope.items.beyond));
+                for item in &*scope.items {
+                    visit(Visit::Item(item));
+                }
+            }
+        }
+    }
 }
 
 /// What was observed of one resource, by scope.

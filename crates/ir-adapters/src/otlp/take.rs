@@ -7,7 +7,8 @@ use ir_core::{EntityId, Labels, LogLevel, LogRecord, Span, Timestamp};
 
 use super::OtlpConfig;
 use super::budget::List;
-use super::model::{self, KeyValue, OfResource, Request};
+use super::model::{self, KeyValue, Resource};
+use super::names;
 use super::scalar::AnyValue;
 use crate::inbox::{Taken, told};
 
@@ -29,38 +30,42 @@ pub(super) struct Taker<'c> {
     /// After this nothing can have happened yet.
     latest: Timestamp,
     pub(super) taken: Taken,
+    /// Who it is about at the moment, or why that is nobody.
+    about: Result<EntityId, String>,
+    /// Labels that the resource brings to its metrics.
+    pub(super) labels: Labels,
 }
 
 impl<'c> Taker<'c> {
     pub(super) fn new(config: &'c OtlpConfig, now: Timestamp) -> Self {
         let ahead = std::time::Duration::from_millis(config.max_ahead_ms);
-        Self { config, now, latest: now.plus(ahead), taken: Taken::default() }
+        let about = Err("there is no resource".to_owned());
+        Self { config, now, latest: now.plus(ahead), taken: Taken::default(), about, labels: Labels::new() }
     }
 
-    /// The items of every resource with the entity they are about.
-    pub(super) fn each<'a, T>(
-        &mut self,
-        request: &Request<'a, T>,
-        n_of: impl Fn(&T) -> u64,
-        mut take: impl FnMut(&mut Self, &EntityId, &OfResource<'a, T>, &T),
-    ) {
-        let beyond = |what: &str| format!("{what} beyond the allowed memory");
-        self.taken.drop_some(request.resources.beyond, || beyond("resources"));
-        for of in &*request.resources {
-            self.taken.drop_some(of.scopes.beyond, || beyond("scopes"));
-            let items = || of.scopes.iter().flat_map(|scope| &*scope.items);
-            let entity = match self.entity(&of.resource.attributes) {
-                Ok(entity) => entity,
-                Err(problem) => {
-                    self.taken.drop_some(items().map(&n_of).sum(), || problem);
-                    continue;
-                }
-            };
-            for scope in &*of.scopes {
-                self.taken.drop_some(scope.items.beyond, || beyond("signals"));
+    /// What comes next is about this resource.
+    pub(super) fn resource(&mut self, resource: &Resource<'_>) {
+        self.about = self.entity(&resource.attributes);
+        self.labels = Labels::new();
+        for name in &self.config.label_attributes {
+            if let Some(found) = resource.attributes.iter().find(|attribute| attribute.key.0 == *name) {
+                self.labels.insert(&*names::label(name), &*text(&found.value, MAX_TEXT_BYTES));
             }
-            for item in items() {
-                take(self, &entity, of, item);
+        }
+    }
+
+    /// Counts what there was no memory to read.
+    pub(super) fn beyond(&mut self, what: &str, n: u64) {
+        self.taken.drop_some(n, || format!("{what} beyond the allowed memory"));
+    }
+
+    /// The entity that the signals are about; without one `n` of them are dropped.
+    pub(super) fn about(&mut self, n: u64) -> Option<EntityId> {
+        match &self.about {
+            Ok(entity) => Some(entity.clone()),
+            Err(problem) => {
+                self.taken.drop_some(n, || problem.clone());
+                None
             }
         }
     }
@@ -89,29 +94,24 @@ impl<'c> Taker<'c> {
             && self.taken.n_bytes + n_bytes <= self.config.max_unpacked_bytes
     }
 
-    pub(super) fn spans(&mut self, request: &Request<'_, model::Span<'_>>) {
-        self.each(
-            request,
-            |_| 1,
-            |taker, entity, _, span| match taker.span(entity, span) {
-                Ok(span) => {
-                    let texts = [&span.trace_id, &span.span_id, &span.operation].map(String::capacity);
-                    let n_bytes = size_of::<Span>() + texts.iter().sum::<usize>() + 64;
-                    if taker.fits(1, n_bytes) {
-                        taker.taken.n_bytes += n_bytes;
-                        taker.taken.batch.spans.push(span);
-                    } else {
-                        taker.taken.drop_some(1, || "spans beyond the allowed".to_owned());
-                    }
+    pub(super) fn take_span(&mut self, span: &model::Span<'_>) {
+        let Some(entity) = self.about(1) else { return };
+        match self.span(entity, span) {
+            Ok(span) => {
+                let texts = [&span.trace_id, &span.span_id, &span.operation].map(String::capacity);
+                let n_bytes = size_of::<Span>() + texts.iter().sum::<usize>() + 64;
+                if self.fits(1, n_bytes) {
+                    self.taken.n_bytes += n_bytes;
+                    self.taken.batch.spans.push(span);
+                } else {
+                    self.taken.drop_some(1, || "spans beyond the allowed".to_owned());
                 }
-                Err(problem) => {
-                    taker.taken.drop_some(1, || format!("span `{}` {problem}", told(&span.name.0)));
-                }
-            },
-        );
+            }
+            Err(problem) => self.taken.drop_some(1, || format!("span `{}` {problem}", told(&span.name.0))),
+        }
     }
 
-    fn span(&self, entity: &EntityId, span: &model::Span<'_>) -> Result<Span, &'static str> {
+    fn span(&self, entity: EntityId, span: &model::Span<'_>) -> Result<Span, &'static str> {
         let trace_id = span.trace_id.hex().ok_or("has no trace id of 16 bytes")?;
         let span_id = span.span_id.hex().ok_or("has no id of 8 bytes")?;
         if span.parent_span_id == super::scalar::Id::Wrong {
@@ -120,7 +120,7 @@ impl<'c> Taker<'c> {
         let at = self.time(span.start.0)?;
         self.time(span.end.0)?;
         Ok(Span {
-            entity: entity.clone(),
+            entity,
             trace_id,
             span_id,
             parent_id: span.parent_span_id.hex(),
@@ -132,32 +132,32 @@ impl<'c> Taker<'c> {
         })
     }
 
-    pub(super) fn logs(&mut self, request: &Request<'_, model::LogRecord<'_>>) {
-        self.each(
-            request,
-            |_| 1,
-            |taker, entity, _, record| match taker.log(entity, record) {
-                Ok(record) => {
-                    let fields: usize = record.fields.iter().map(|(key, value)| key.len() + value.len() + 64).sum();
-                    let n_bytes = size_of::<LogRecord>() + record.message.capacity() + fields;
-                    if taker.fits(1, n_bytes) {
-                        taker.taken.n_bytes += n_bytes;
-                        taker.taken.batch.logs.push(record);
-                    } else {
-                        taker.taken.drop_some(1, || "log lines beyond the allowed".to_owned());
-                    }
+    pub(super) fn take_log(&mut self, record: &model::LogRecord<'_>) {
+        let Some(entity) = self.about(1) else { return };
+        match self.log(entity, record) {
+            Ok(record) => {
+                let fields: usize = record.fields.iter().map(|(key, value)| key.len() + value.len() + 64).sum();
+                let n_bytes = size_of::<LogRecord>() + record.message.capacity() + fields;
+                if self.fits(1, n_bytes) {
+                    self.taken.n_bytes += n_bytes;
+                    self.taken.batch.logs.push(record);
+                } else {
+                    self.taken.drop_some(1, || "log lines beyond the allowed".to_owned());
                 }
-                Err(problem) => taker.taken.drop_some(1, || format!("a log line {problem}")),
-            },
-        );
+            }
+            Err(problem) => self.taken.drop_some(1, || format!("a log line {problem}")),
+        }
     }
 
-    fn log(&self, entity: &EntityId, record: &model::LogRecord<'_>) -> Result<LogRecord, &'static str> {
+    fn log(&self, entity: EntityId, record: &model::LogRecord<'_>) -> Result<LogRecord, &'static str> {
         // What was read from elsewhere may not know when it was written, and then it counts when it was seen.
         let at = match [record.time.0, record.observed.0].into_iter().find(|nanos| *nanos > 0) {
             Some(nanos) => self.time(nanos)?,
             None => self.now,
         };
+        if record.attributes.beyond > 0 {
+            return Err("has attributes beyond the allowed memory");
+        }
         let mut fields = Labels::new();
         for attribute in record.attributes.iter().take(MAX_ATTRIBUTES) {
             fields.insert(cut(&attribute.key.0, MAX_TEXT_BYTES), &*text(&attribute.value, MAX_TEXT_BYTES));
@@ -170,7 +170,7 @@ impl<'c> Taker<'c> {
             fields.insert("event_name", cut(&record.event_name.0, MAX_TEXT_BYTES));
         }
         let message = text(&record.body, MAX_MESSAGE_BYTES).into_owned();
-        Ok(LogRecord { entity: entity.clone(), at, level: level(record), message, fields })
+        Ok(LogRecord { entity, at, level: level(record), message, fields })
     }
 }
 

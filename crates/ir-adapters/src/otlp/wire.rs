@@ -1,4 +1,4 @@
-//! Requests in protobuf, read into the [`model`](super::model). The numbers are those of the `.proto` files of OTLP.
+//! Requests in protobuf, read into the [`model`](super::model) item by item. The numbers are those of the `.proto` files of OTLP.
 
 use std::borrow::Cow;
 
@@ -6,8 +6,7 @@ use base64::Engine as _;
 
 use super::budget::{Budget, List};
 use super::model::{
-    Data, HistogramPoint, KeyValue, LogRecord, Metric, NumberPoint, OfResource, OfScope, Quantile, Request, Resource,
-    Span, SummaryPoint,
+    Data, HistogramPoint, KeyValue, LogRecord, Metric, NumberPoint, Quantile, Resource, Span, SummaryPoint, Visit,
 };
 use super::scalar::{AnyValue, Double, Id, Int, Text, Whole};
 use crate::inbox::{Fields, Malformed, Value};
@@ -36,12 +35,43 @@ pub(super) trait Message<'a>: Default {
     }
 }
 
-/// Reads a whole request.
-pub(super) fn from_protobuf<'a, T: Message<'a>>(
+/// Reads a request: each resource, and then each of its items, which takes `max_bytes` at most. Nothing is kept in between.
+pub(super) fn walk<'a, T: Message<'a>>(
     body: &'a [u8],
-    mut budget: Budget,
-) -> Result<Request<'a, T>, Malformed> {
-    Request::read(Fields::new(body), &mut budget)
+    max_bytes: usize,
+    visit: &mut dyn FnMut(Visit<'_, 'a, T>),
+) -> Result<(), Malformed> {
+    for field in Fields::new(body) {
+        if let (1, of_resource) = field? {
+            walk_resource(of_resource.fields()?, max_bytes, visit)?;
+        }
+    }
+    Ok(())
+}
+
+fn walk_resource<'a, T: Message<'a>>(
+    of_resource: Fields<'a>,
+    max_bytes: usize,
+    visit: &mut dyn FnMut(Visit<'_, 'a, T>),
+) -> Result<(), Malformed> {
+    let mut resource = Resource::default();
+    let mut budget = Budget::new(max_bytes);
+    // It may stand behind what belongs to it.
+    for field in of_resource {
+        if let (1, fields) = field? {
+            resource.merge(fields.fields()?, &mut budget)?;
+        }
+    }
+    visit(Visit::Resource(&resource));
+    for field in of_resource {
+        let (2, scope) = field? else { continue };
+        for field in scope.fields()? {
+            if let (2, item) = field? {
+                visit(Visit::Item(&T::read(item.fields()?, &mut Budget::new(max_bytes))?));
+            }
+        }
+    }
+    Ok(())
 }
 
 fn add<'a, T: Message<'a>>(list: &mut List<T>, value: Value<'a>, budget: &mut Budget) -> Result<(), Malformed> {
@@ -64,34 +94,6 @@ fn fixed(value: Value<'_>) -> Result<Whole, Malformed> {
 /// A number written as eight bytes, whose sign is in its highest bit.
 fn int(bits: u64) -> i64 {
     i64::from_le_bytes(bits.to_le_bytes())
-}
-
-impl<'a, T: Message<'a>> Message<'a> for Request<'a, T> {
-    fn field(&mut self, number: u32, value: Value<'a>, budget: &mut Budget) -> Result<(), Malformed> {
-        match number {
-            1 => add(&mut self.resources, value, budget),
-            _ => Ok(()),
-        }
-    }
-}
-
-impl<'a, T: Message<'a>> Message<'a> for OfResource<'a, T> {
-    fn field(&mut self, number: u32, value: Value<'a>, budget: &mut Budget) -> Result<(), Malformed> {
-        match number {
-            1 => self.resource.merge(value.fields()?, budget),
-            2 => add(&mut self.scopes, value, budget),
-            _ => Ok(()),
-        }
-    }
-}
-
-impl<'a, T: Message<'a>> Message<'a> for OfScope<T> {
-    fn field(&mut self, number: u32, value: Value<'a>, budget: &mut Budget) -> Result<(), Malformed> {
-        match number {
-            2 => add(&mut self.items, value, budget),
-            _ => Ok(()),
-        }
-    }
 }
 
 impl<'a> Message<'a> for Resource<'a> {

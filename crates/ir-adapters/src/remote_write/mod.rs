@@ -42,7 +42,7 @@ const STALE: u64 = 0x7ff0_0000_0000_0002;
 /// The longest name or value of a label, in bytes.
 const MAX_TEXT_BYTES: usize = 1024;
 /// The bytes of bodies in flight, in bodies of the largest size.
-const BODIES_IN_FLIGHT: usize = 4;
+const BODIES_IN_FLIGHT: usize = 2;
 /// What a sample takes while it waits, its series aside.
 const SAMPLE_BYTES: usize = size_of::<MetricSample>();
 
@@ -57,10 +57,10 @@ pub struct RemoteWriteConfig {
     /// Labels that are left out, because they change without meaning: `pod`, `instance` ... Series that differ in nothing else
     /// become one.
     pub drop_labels: Vec<String>,
-    /// The most bytes of one request as it comes. 2 MiB.
+    /// The most bytes of one request as it comes. 1 MiB.
     #[schemars(range(min = 1))]
     pub max_bytes: usize,
-    /// The most bytes of one request when it is unpacked. 8 MiB.
+    /// The most bytes of one request when it is unpacked. 4 MiB.
     #[schemars(range(min = 1))]
     pub max_unpacked_bytes: usize,
     /// The most samples of one request; what is beyond is dropped and counted. 20,000.
@@ -69,7 +69,7 @@ pub struct RemoteWriteConfig {
     /// The most series that are known at once; what is beyond is dropped and counted. 20,000.
     #[schemars(range(min = 1))]
     pub max_series: usize,
-    /// The most bytes of series that are known at once, counted roughly. 24 MiB.
+    /// The most bytes of series that are known at once, counted roughly. 16 MiB.
     #[schemars(range(min = 1))]
     pub max_series_bytes: usize,
     /// A series that was silent for so many seconds makes room for others when there is none. 3,600.
@@ -89,11 +89,11 @@ impl Default for RemoteWriteConfig {
             name: "remote-write".to_owned(),
             entity_labels: ["service", "job"].map(str::to_owned).to_vec(),
             drop_labels: Vec::new(),
-            max_bytes: 2 << 20,
-            max_unpacked_bytes: 8 << 20,
+            max_bytes: 1 << 20,
+            max_unpacked_bytes: 4 << 20,
             max_samples: 20_000,
             max_series: 20_000,
-            max_series_bytes: 24 << 20,
+            max_series_bytes: 16 << 20,
             forget_secs: 3_600,
             max_waiting: 200_000,
             retry_after_secs: 5,
@@ -279,17 +279,18 @@ impl Shared {
         }
         let body = self.in_flight.read(body, self.config.max_bytes).await?;
         let mut decoder = self.decoder.lock().await;
-        let bytes = unsnap(&body.bytes, self.config.max_unpacked_bytes)?;
+        let Decoder { series, heard } = &mut *decoder;
+        let unpacked = unsnap(&body.bytes, self.config.max_unpacked_bytes)?;
         let now = self.ctx.now().wall;
-        if decoder.heard.is_again(now, &bytes) {
+        if heard.is_again(now, &unpacked) {
             return Ok(None);
         }
         // Others may have been taken meanwhile.
         let taker = match self.has_room() {
-            true => self.read(now, &bytes, &mut decoder.series),
+            true => self.read(now, &unpacked, series),
             false => Err(Refused::full()),
         };
-        let Taker { taken, wrong, .. } = taker.inspect_err(|_| decoder.heard.forget_last())?;
+        let Taker { taken, wrong, .. } = taker.inspect_err(|_| heard.forget_last())?;
         let problems = wrong.then(|| taken.problems.join("; "));
         self.queue().push(taken);
         Ok(problems)
