@@ -27,6 +27,8 @@ pub mod remote_write;
 pub mod scrape;
 #[cfg(feature = "tail")]
 pub mod tail;
+#[cfg(feature = "webhook")]
+pub mod webhook;
 
 #[cfg(any(feature = "file", feature = "tail"))]
 mod blocking;
