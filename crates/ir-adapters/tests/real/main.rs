@@ -4,7 +4,8 @@
     feature = "http",
     feature = "otlp",
     feature = "prometheus",
-    feature = "remote-write"
+    feature = "remote-write",
+    feature = "webhook"
 ))]
 #![expect(clippy::unwrap_used, reason = "a helper of a test may panic as the test itself may")]
 
@@ -13,3 +14,4 @@ mod otlp;
 mod prometheus;
 mod remote_write;
 mod server;
+mod webhook;

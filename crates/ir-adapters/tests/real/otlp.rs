@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use ir_adapters::SystemClock;
@@ -13,22 +12,11 @@ use tempfile::TempDir;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::process::Command;
 
-use crate::server::{Server, free_address, wait_for};
+use crate::server::{Server, free_address, venv, wait_for};
 
 const TOKEN: &str = "a-token-of-some-length";
+const PACKAGES: &str = "opentelemetry-sdk==1.45.2 opentelemetry-exporter-otlp-proto-http==1.45.2 rotel==0.0.1a15";
 const SENDER: &str = include_str!("otlp_sender.py");
-
-/// A program of the Python environment in the target folder, where `cargo xtask test` makes it.
-fn venv(program: &str) -> PathBuf {
-    let exe = std::env::current_exe().unwrap();
-    let found = exe.ancestors().map(|folder| folder.join("venv").join(program)).find(|path| path.exists());
-    found.unwrap_or_else(|| {
-        panic!(
-            "`venv/{program}` is not in the target folder: python3 -m venv target/venv && target/venv/bin/pip install \
-             opentelemetry-sdk==1.45.2 opentelemetry-exporter-otlp-proto-http==1.45.2 rotel==0.0.1a15"
-        )
-    })
-}
 
 struct Stage {
     ctx: Ctx,
@@ -53,7 +41,7 @@ impl Stage {
 
     /// Polls while the SDK sends, until all of it was sent.
     async fn receive(&mut self, to: SocketAddr, n_spans: usize, compression: &str) {
-        let mut sender = Command::new(venv("bin/python"));
+        let mut sender = Command::new(venv("bin/python", PACKAGES));
         sender.args(["-c", SENDER, &format!("http://{to}"), TOKEN, &n_spans.to_string(), compression]);
         let mut sender = sender.kill_on_drop(true).spawn().unwrap();
         let ended = loop {
@@ -140,7 +128,7 @@ async fn what_there_was_no_room_for_is_sent_again_by_the_sdk() {
     // Room for one batch of the SDK, which has 512 spans, and a little more.
     let bounds = OtlpConfig { max_signals: 512, max_waiting: 600, retry_after_secs: 1, ..OtlpConfig::default() };
     let mut stage = Stage::new(bounds).await;
-    let mut sender = Command::new(venv("bin/python"));
+    let mut sender = Command::new(venv("bin/python", PACKAGES));
     let endpoint = format!("http://{}", stage.receiver);
     sender.args(["-c", SENDER, &endpoint, TOKEN, "4000", "gzip"]);
     let mut sender = sender.kill_on_drop(true).spawn().unwrap();
@@ -182,9 +170,9 @@ impl Stage {
 async fn through_an_agent_of_others_everything_arrives_as_well() {
     let mut stage = Stage::new(OtlpConfig::default()).await;
     let (http, grpc) = (free_address(), free_address());
-    let package = std::fs::read_dir(venv("lib")).unwrap().map(|entry| entry.unwrap().path());
+    let package = std::fs::read_dir(venv("lib", PACKAGES)).unwrap().map(|entry| entry.unwrap().path());
     let program = package.map(|python| python.join("site-packages/rotel/rotel-agent")).find(|path| path.exists());
-    let program = program.unwrap_or_else(|| panic!("target/venv/bin/pip install rotel==0.0.1a15"));
+    let program = program.unwrap_or_else(|| panic!("target/venv/bin/pip install {PACKAGES}"));
     let folder = TempDir::new().unwrap();
     let pid = folder.path().join("pid");
     let arguments = [
