@@ -65,7 +65,7 @@ pub struct WebhookConfig {
     pub allow: Vec<String>,
     /// The file that keeps how far deliveries were acknowledged. One for each sink.
     pub position: PathBuf,
-    /// How long one delivery may take, in milliseconds. 10,000.
+    /// How long one delivery may take, in milliseconds. 5,000: less than the engine waits for an answer of a sink.
     #[schemars(range(min = 1))]
     pub timeout_ms: u64,
     /// How long to wait after a delivery that failed, in milliseconds; doubled with each further one. 1,000.
@@ -87,7 +87,7 @@ impl Default for WebhookConfig {
             kinds: Vec::new(),
             allow: Vec::new(),
             position: PathBuf::new(),
-            timeout_ms: 10_000,
+            timeout_ms: 5_000,
             backoff_ms: 1_000,
             max_backoff_ms: 300_000,
             max_refusals: 5,
@@ -328,36 +328,40 @@ impl WebhookSink {
             ("webhook-timestamp", &unix_secs.to_string()),
             ("webhook-signature", &signatures.join(" ")),
         ];
-        let answer = self.client.post(ctx, &self.url, &headers, body).await;
-        let (meaning, problem, retry_after) = match answer {
+        // Whoever gives up waiting drops this call: then it counts as failed, and the next attempt waits.
+        state.n_failed = state.n_failed.saturating_add(1);
+        self.wait(ctx, state, None);
+        let (meaning, problem, retry_after) = match self.client.post(ctx, &self.url, &headers, body).await {
             Ok(reply) => {
                 (Meaning::of(&reply), format!("it was answered with status {}", reply.status), reply.retry_after)
             }
-            Err(error) if error.kind() == ErrorKind::Stopped => return Err(error),
             Err(error) => (Meaning::Failed, error.message().to_owned(), None),
         };
-        if matches!(meaning, Meaning::Refused) {
-            state.n_refused += 1;
-            if state.n_refused >= self.config.max_refusals {
-                tracing::error!(sink = self.config.name, seq = record.seq, %problem, "a record was set aside");
-                self.set_aside.fetch_add(1, Ordering::Relaxed);
-                (state.n_failed, state.n_refused, state.not_before_ns) = (0, 0, 0);
-                return Ok(());
-            }
+        let refused = matches!(meaning, Meaning::Refused);
+        state.n_refused += u32::from(refused);
+        let aside = refused && state.n_refused >= self.config.max_refusals;
+        if aside {
+            tracing::error!(sink = self.config.name, seq = record.seq, %problem, "a record was set aside");
+            self.set_aside.fetch_add(1, Ordering::Relaxed);
         }
-        if matches!(meaning, Meaning::Acknowledged) {
+        if aside || matches!(meaning, Meaning::Acknowledged) {
             (state.n_failed, state.n_refused, state.not_before_ns) = (0, 0, 0);
             return Ok(());
         }
-        state.n_failed = state.n_failed.saturating_add(1);
+        let secs = self.wait(ctx, state, retry_after.as_deref()).as_secs();
+        let message = format!("record {} was not delivered: {problem}; again in {secs} s", record.seq);
+        Err(self.error(ErrorKind::Unavailable, message))
+    }
+
+    /// No attempt before what the failures in a row and the receiver ask for; how long that is.
+    fn wait(&self, ctx: &Ctx, state: &mut State, retry_after: Option<&str>) -> Duration {
         let first = Duration::from_millis(self.config.backoff_ms);
         let longest = Duration::from_millis(self.config.max_backoff_ms);
         let now = ctx.now();
-        let delay = retry::delay(state.n_failed, retry_after.as_deref(), now.wall, first, longest);
+        let delay = retry::delay(state.n_failed, retry_after, now.wall, first, longest);
         let delay_ns = u64::try_from(delay.as_nanos()).unwrap_or(u64::MAX);
         state.not_before_ns = now.mono_ns.saturating_add(delay_ns);
-        let message = format!("record {} was not delivered: {problem}; again in {} s", record.seq, delay.as_secs());
-        Err(self.error(ErrorKind::Unavailable, message))
+        delay
     }
 
     /// The content of a delivery. Only the envelope is written here: the record goes as it stands.

@@ -32,6 +32,8 @@ enum Act {
     Take,
     /// Takes it, and nobody hears of it.
     TakeAndHangUp,
+    /// Does not take it, and keeps silent.
+    Hang,
     /// Does not take it.
     Say(u16, Option<&'static str>),
     /// Does not take it, and names another place.
@@ -56,6 +58,7 @@ impl Receiver {
         let receiver = Self { address, script: Arc::default(), taken: Arc::default(), answered: Arc::default() };
         let (script, taken, answered) = (receiver.script.clone(), receiver.taken.clone(), receiver.answered.clone());
         tokio::spawn(async move {
+            let mut silent = Vec::new();
             let guard = HookGuard::new(HookAuth::Signed(vec![key()]), ReplayWindow::default());
             loop {
                 let (mut stream, _) = listener.accept().await.unwrap();
@@ -70,10 +73,15 @@ impl Receiver {
                         taken.lock().unwrap().push((headers["webhook-id"].clone(), content));
                         if matches!(act, Act::Take) { 204 } else { 0 }
                     }
+                    (Act::Hang, Ok(_)) => 0,
                     (Act::Say(status, _), Ok(_)) => status,
                     (Act::SendOn(_), Ok(_)) => 307,
                 };
                 answered.lock().unwrap().push(status);
+                if matches!(act, Act::Hang) {
+                    silent.push(stream);
+                    continue;
+                }
                 let more = match act {
                     Act::Say(_, Some(after)) => format!("retry-after: {after}\r\n"),
                     Act::SendOn(to) => format!("location: http://{to}/\r\n"),
@@ -282,6 +290,30 @@ async fn waits_grow_are_bounded_and_keep_to_what_the_receiver_asked() {
     sink.copy(&ctx(), &records).await.unwrap();
     assert!(ctx().now().mono_ns - before > 500_000_000);
     assert_eq!(*receiver.answered.lock().unwrap(), [503, 204]);
+}
+
+#[tokio::test]
+async fn an_attempt_that_nobody_waited_for_counts_as_failed() {
+    let (receiver, folder) = (Receiver::new().await, TempDir::new().unwrap());
+    let (records, _) = records(vec![timer(0)]);
+    let config = WebhookConfig { backoff_ms: 300_000, ..receiver.config(folder.path()) };
+    let sink = WebhookSink::new(WebhookConfig { max_backoff_ms: 300_000, ..config }, vec![key()]).unwrap();
+    receiver.plan([Act::Hang]);
+    let came = async {
+        while receiver.answered.lock().unwrap().is_empty() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    let long = ctx();
+    tokio::select! {
+        copied = sink.copy(&long, &records) => panic!("nobody answered: {copied:?}"),
+        () = came => {}
+    }
+    assert_eq!(*receiver.answered.lock().unwrap(), [0]);
+    let short = ctx().with_timeout(Duration::from_millis(100));
+    assert_eq!(sink.copy(&short, &records).await.unwrap_err().kind(), ErrorKind::Timeout);
+    assert_eq!(receiver.answered.lock().unwrap().len(), 1);
+    assert_eq!(sink.position(&ctx()).await.unwrap(), 1);
 }
 
 #[tokio::test]
