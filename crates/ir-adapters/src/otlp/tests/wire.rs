@@ -4,7 +4,8 @@ use proptest::prelude::*;
 use prost::Message as _;
 
 use super::sent;
-use crate::otlp::model::{self, Visit};
+use crate::otlp::budget::{Budget, from_json};
+use crate::otlp::model::{self, Request, Visit};
 use crate::otlp::scalar::{AnyValue, Id};
 use crate::otlp::wire::{Message, walk};
 
@@ -283,5 +284,25 @@ proptest! {
             let _ = (read(&bytes, our_span), read(&bytes, our_metric));
             let _ = read(&bytes, |log: &model::LogRecord<'_>| ours(&log.body));
         }
+    }
+
+    #[test]
+    fn garbled_json_is_read_without_a_panic(
+        changes in prop::collection::vec((any::<prop::sample::Index>(), "[\\[\\]{},:\"0-9enull\\\\-]{0,3}"), 1..6),
+    ) {
+        const TEXT: &str = r#"{"resourceMetrics":[{"resource":{"attributes":[{"key":"a","value":{"arrayValue":{"values":
+            [{"intValue":"1"},{"kvlistValue":{"values":[{"key":"b","value":{"doubleValue":"NaN"}}]}}]}}}]},"scopeMetrics":[
+            {"metrics":[{"name":"m","unit":"s","histogram":{"aggregationTemporality":2,"dataPoints":[{"timeUnixNano":"1",
+            "count":2,"sum":1.5,"bucketCounts":["1",1],"explicitBounds":[1e3]}]}}]}]}]}"#;
+        let mut text = TEXT.to_owned();
+        for (at, piece) in changes {
+            let at = at.index(text.len());
+            text.replace_range(at..=at, &piece);
+        }
+        let budget = Budget::new(1 << 20);
+        let _ = from_json::<Request<'_, model::Metric<'_>>>(text.as_bytes(), &budget);
+        let _ = from_json::<Request<'_, model::LogRecord<'_>>>(text.replace("Metrics", "Logs").as_bytes(), &budget);
+        let _ = from_json::<Request<'_, model::Span<'_>>>(text.replace("Metrics", "Spans").as_bytes(), &budget);
+        prop_assert!(from_json::<Request<'_, model::Metric<'_>>>(TEXT.as_bytes(), &budget).is_ok());
     }
 }
