@@ -17,18 +17,28 @@ pub mod http;
 pub mod loki;
 #[cfg(feature = "memory")]
 pub mod memory;
+#[cfg(feature = "otlp")]
+pub mod otlp;
 #[cfg(all(feature = "process", unix))]
 pub mod process;
 #[cfg(feature = "prometheus")]
 pub mod prometheus;
+#[cfg(feature = "remote-write")]
+pub mod remote_write;
 #[cfg(feature = "scrape")]
 pub mod scrape;
 #[cfg(feature = "tail")]
 pub mod tail;
+#[cfg(feature = "webhook")]
+pub mod webhook;
 
 #[cfg(any(feature = "file", feature = "tail"))]
 mod blocking;
+#[cfg(any(feature = "otlp", feature = "remote-write"))]
+mod inbox;
 #[cfg(any(feature = "loki", feature = "prometheus"))]
 mod json;
+#[cfg(any(feature = "prometheus", feature = "remote-write"))]
+mod prom;
 
 pub use clock::SystemClock;

@@ -52,6 +52,14 @@ pub use halt::HaltFile;
 pub use snapshots::FileSnapshots;
 pub use verify::{verify, verify_export};
 
+/// Replaces a small file as a whole, durably.
+#[cfg(feature = "webhook")]
+pub(crate) fn replace_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    disk::replace(&mut RealDisk, path, bytes)?;
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    RealDisk.sync_dir(folder.unwrap_or(Path::new(".")))
+}
+
 use disk::{Disk, RealDisk};
 use index::Index;
 use layout::Layout;

@@ -20,6 +20,31 @@ pub enum HookAuth {
     Signed(Vec<SigningKey>),
 }
 
+/// Who may push telemetry. Its senders can show a token and nothing else.
+#[derive(Debug, Clone)]
+pub enum PushAuth {
+    /// `Authorization: Bearer ..`.
+    Bearer(Token),
+    /// Whoever reaches the port: for loopback, or behind something that asks for proof itself.
+    Anybody,
+}
+
+impl PushAuth {
+    /// Whether a request with this content of the header `authorization` may be taken.
+    #[must_use]
+    pub fn admits(&self, authorization: Option<&str>) -> bool {
+        match self {
+            Self::Bearer(token) => shows(token, authorization),
+            Self::Anybody => true,
+        }
+    }
+}
+
+fn shows(token: &Token, authorization: Option<&str>) -> bool {
+    let given = authorization.and_then(|text| text.split_once(' '));
+    given.is_some_and(|(scheme, given)| scheme.eq_ignore_ascii_case("bearer") && token.is(given.as_bytes()))
+}
+
 /// Bounds of what is remembered against repetition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ReplayWindow {
@@ -115,12 +140,10 @@ impl HookGuard {
     ) -> Result<Admission<'_>, Refusal> {
         match &self.auth {
             HookAuth::Bearer(token) => {
-                let given = header("authorization").and_then(|text| text.split_once(' '));
-                let given = given.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
-                match given {
-                    Some((_, given)) if token.is(given.as_bytes()) => Ok(Admission { guard: self, id: None }),
-                    _ => Err(Refusal::Unauthorized),
+                if !shows(token, header("authorization")) {
+                    return Err(Refusal::Unauthorized);
                 }
+                Ok(Admission { guard: self, id: None })
             }
             HookAuth::Signed(keys) => {
                 let id = header("webhook-id").filter(|id| (1..=MAX_ID_BYTES).contains(&id.len()));

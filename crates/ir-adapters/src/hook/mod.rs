@@ -8,7 +8,7 @@ mod serve;
 #[cfg(test)]
 mod tests;
 
-pub use guard::{Admission, HookAuth, HookGuard, Refusal, ReplayWindow};
+pub use guard::{Admission, HookAuth, HookGuard, PushAuth, Refusal, ReplayWindow};
 pub use secret::{SigningKey, Token};
 pub use serve::serve;
 

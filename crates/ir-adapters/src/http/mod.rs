@@ -4,7 +4,8 @@
 //!
 //! No call outlives its context's deadline or takes in more than the allowed bytes, whatever the other side does. It starts no
 //! task: a kept connection is driven only while a call uses it. A `GET` on a kept connection that the other side closed
-//! meanwhile is sent once more on a new one; nothing else is ever sent twice.
+//! meanwhile is sent once more on a new one; nothing else is ever sent twice. No redirect is followed. With a [`Reach`] it
+//! connects to nothing else, whatever a name leads to.
 //!
 //! # Errors
 //!
@@ -23,19 +24,26 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
 mod auth;
+mod reach;
+mod resolve;
 #[cfg(feature = "tls")]
 mod tls;
 mod url;
 
 pub use auth::HttpAuth;
+pub use reach::{Network, Reach};
 #[cfg(feature = "tls")]
 pub use tls::Tls;
 pub use url::HttpUrl;
 #[cfg(any(feature = "loki", feature = "prometheus"))]
 pub(crate) use url::encode;
 
+use resolve::{Resolve, System};
+
 /// The most bytes taken of a header section.
 const MAX_HEADER_BYTES: usize = 64 << 10;
+/// The most addresses of one name that are tried.
+const MAX_ADDRESSES: usize = 16;
 
 /// The bounds of a client.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,6 +69,8 @@ pub struct HttpReply {
     pub status: u16,
     /// The content.
     pub body: Bytes,
+    /// When to come again, as the header `retry-after` says it: seconds, or a date.
+    pub retry_after: Option<String>,
 }
 
 impl HttpReply {
@@ -98,6 +108,8 @@ pub struct HttpClient {
     component: String,
     config: HttpConfig,
     auth: Option<HttpAuth>,
+    reach: Reach,
+    resolver: Box<dyn Resolve>,
     #[cfg(feature = "tls")]
     tls: Option<Tls>,
     idle: Mutex<Option<Link>>,
@@ -134,6 +146,8 @@ impl HttpClient {
             component: component.into(),
             config,
             auth: None,
+            reach: Reach::anywhere(),
+            resolver: Box::new(System),
             #[cfg(feature = "tls")]
             tls: None,
             idle: Mutex::new(None),
@@ -144,6 +158,13 @@ impl HttpClient {
     #[must_use]
     pub fn with_auth(self, auth: HttpAuth) -> Self {
         Self { auth: Some(auth), ..self }
+    }
+
+    /// The same client, which connects to nothing but what `reach` allows. It is everywhere by default.
+    #[must_use]
+    pub fn with_reach(self, reach: Reach) -> Self {
+        // What is kept was made before.
+        Self { reach, idle: Mutex::new(None), ..self }
     }
 
     /// The same client, which also speaks TLS where the address says `https`.
@@ -157,8 +178,8 @@ impl HttpClient {
     ///
     /// # Errors
     ///
-    /// `Unavailable`, `Timeout`, `Stopped`; `InvalidInput` when the answer is larger than allowed. A status other than 2xx is
-    /// no error here.
+    /// `Unavailable`, `Timeout`, `Stopped`; `InvalidInput` when the answer is larger than allowed; `InvalidConfig` when the
+    /// address leads nowhere that is allowed. A status other than 2xx is no error here.
     pub async fn get(&self, ctx: &Ctx, url: &HttpUrl) -> Result<HttpReply> {
         self.get_with(ctx, url, &[]).await
     }
@@ -192,8 +213,8 @@ impl HttpClient {
     ///
     /// # Errors
     ///
-    /// `Unavailable`, `Timeout` and `Stopped` when no connection was made, so that nothing was sent; `Unknown` for everything
-    /// after that. A status other than 2xx is no error here.
+    /// `Unavailable`, `Timeout`, `Stopped` and `InvalidConfig` when no connection was made, so that nothing was sent; `Unknown`
+    /// for everything after that. A status other than 2xx is no error here.
     pub async fn post(&self, ctx: &Ctx, url: &HttpUrl, headers: &[(&str, &str)], body: Vec<u8>) -> Result<HttpReply> {
         let ctx = ctx.with_timeout(Duration::from_millis(self.config.timeout_ms));
         let request = self.request("POST", url, headers, Bytes::from(body))?;
@@ -225,7 +246,7 @@ impl HttpClient {
         let ctx = ctx.with_timeout(Duration::from_millis(self.config.connect_timeout_ms));
         let failed = |error: &dyn std::fmt::Display| self.unavailable(format!("cannot reach `{url}`: {error}"));
         ctx.run(&self.component, async {
-            let stream = TcpStream::connect((url.host(), url.port())).await.map_err(|error| failed(&error))?;
+            let stream = self.reached(url).await?;
             // Requests here are small and awaited: holding them back to fill a packet would only delay them.
             stream.set_nodelay(true).map_err(|error| failed(&error))?;
             let (sender, connection) = hyper::client::conn::http1::Builder::new()
@@ -236,6 +257,32 @@ impl HttpClient {
             Ok(Link { sender, connection: Some(connection), origin: url.origin() })
         })
         .await
+    }
+
+    /// A connection to the first of the addresses behind the host's name that may be connected to and answers.
+    async fn reached(&self, url: &HttpUrl) -> Result<TcpStream> {
+        let failed = |error: &dyn std::fmt::Display| self.unavailable(format!("cannot reach `{url}`: {error}"));
+        let addresses = self.resolver.resolve(url.host(), url.port()).await.map_err(|error| failed(&error))?;
+        let mut last = None;
+        let mut refused = None;
+        for address in addresses.into_iter().take(MAX_ADDRESSES) {
+            if !self.reach.allows(address.ip()) {
+                refused = Some(address.ip());
+                continue;
+            }
+            match TcpStream::connect(address).await {
+                Ok(stream) => return Ok(stream),
+                Err(error) => last = Some(error),
+            }
+        }
+        match (last, refused) {
+            (Some(error), _) => Err(failed(&error)),
+            (None, Some(address)) => {
+                let message = format!("`{url}` leads to `{address}`, which is not allowed");
+                Err(Error::new(ErrorKind::InvalidConfig, self.component.clone(), message))
+            }
+            (None, None) => Err(failed(&"its name leads nowhere")),
+        }
     }
 
     #[cfg(feature = "tls")]
@@ -292,8 +339,10 @@ impl HttpClient {
             sender.ready().await.map_err(broke)?;
             let reply = sender.send_request(request).await.map_err(broke)?;
             let status = reply.status().as_u16();
+            let retry_after = reply.headers().get("retry-after").and_then(|value| value.to_str().ok());
+            let retry_after = retry_after.map(str::to_owned);
             let body = self.read_body(reply.into_body()).await?;
-            Ok(HttpReply { status, body })
+            Ok(HttpReply { status, body, retry_after })
         };
         futures::pin_mut!(talk);
         futures::future::poll_fn(|cx| {
@@ -336,6 +385,8 @@ impl HttpClient {
     }
 }
 
+#[cfg(test)]
+mod reach_tests;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]

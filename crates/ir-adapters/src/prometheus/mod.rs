@@ -16,6 +16,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::http::{HttpClient, HttpConfig, HttpUrl};
+use crate::prom::kind_of;
 
 mod answer;
 mod client;
@@ -304,17 +305,6 @@ impl PrometheusConfig {
         let zero = bounds.into_iter().filter(|(_, is_zero)| *is_zero);
         problems.extend(zero.map(|(field, _)| Problem::at(field, "must be more than 0")));
         problems
-    }
-}
-
-/// What a name says by the custom of Prometheus and the rules of OpenMetrics.
-fn kind_of(metric: &str, has_bound: bool) -> MetricKind {
-    let counts = ["_total", "_count", "_sum"].iter().any(|ending| metric.ends_with(ending));
-    match metric {
-        "up" => MetricKind::Up,
-        _ if metric.ends_with("_bucket") && has_bound => MetricKind::Bucket,
-        _ if counts => MetricKind::Counter,
-        _ => MetricKind::Gauge,
     }
 }
 

@@ -24,7 +24,7 @@ fn recorded(name: &str) -> HttpReply {
 }
 
 fn reply(status: u16, body: impl Into<Vec<u8>>) -> HttpReply {
-    HttpReply { status, body: body.into().into() }
+    HttpReply { status, body: body.into().into(), retry_after: None }
 }
 
 fn matrix(series: &Value) -> Vec<u8> {

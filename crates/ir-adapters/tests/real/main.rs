@@ -1,7 +1,17 @@
 //! Tests against real servers, started by the tests on free ports and killed with them.
-#![cfg(all(feature = "alertmanager", feature = "http", feature = "prometheus"))]
+#![cfg(all(
+    feature = "alertmanager",
+    feature = "http",
+    feature = "otlp",
+    feature = "prometheus",
+    feature = "remote-write",
+    feature = "webhook"
+))]
 #![expect(clippy::unwrap_used, reason = "a helper of a test may panic as the test itself may")]
 
 mod alertmanager;
+mod otlp;
 mod prometheus;
+mod remote_write;
 mod server;
+mod webhook;

@@ -1,7 +1,7 @@
 //! A server process of a test: its own folder, its own port, gone with the value.
 
 use std::net::{SocketAddr, TcpListener};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -76,6 +76,14 @@ impl Drop for Server {
             eprintln!("the server wrote:\n{}", self.log());
         }
     }
+}
+
+/// Something of the Python environment in the target folder, where `cargo xtask test` makes it.
+pub(crate) fn venv(path: &str, packages: &str) -> PathBuf {
+    let exe = std::env::current_exe().unwrap();
+    let found = exe.ancestors().map(|folder| folder.join("venv").join(path)).find(|path| path.exists());
+    let installs = format!("python3 -m venv target/venv && target/venv/bin/pip install {packages}");
+    found.unwrap_or_else(|| panic!("`venv/{path}` is not in the target folder: {installs}"))
 }
 
 /// An address that nobody listens on at the moment.
