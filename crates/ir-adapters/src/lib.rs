@@ -15,6 +15,8 @@ pub mod http;
 pub mod loki;
 #[cfg(feature = "memory")]
 pub mod memory;
+#[cfg(feature = "postgres")]
+pub mod postgres;
 #[cfg(all(feature = "process", unix))]
 pub mod process;
 #[cfg(feature = "prometheus")]
