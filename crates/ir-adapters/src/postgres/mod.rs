@@ -69,6 +69,9 @@ use link::{Connector, Link, Session, Through};
 use role::Alteration;
 use sessions::{Selection, Target};
 
+/// SQL that gives a role named `incident_response` what the executor needs; the same as `postgres/grants.sql` beside the source.
+pub const GRANTS: &str = include_str!("../../postgres/grants.sql");
+
 const COMPONENT: &str = "postgres";
 /// Of so many lost attempts it is remembered whom they were for.
 const MAX_REMEMBERED: usize = 64;

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use ir_adapters::postgres::GRANTS;
 use ir_adapters::postgres::tokio_postgres::{Client, Config, NoTls, SimpleQueryMessage};
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
@@ -114,7 +115,7 @@ impl Cluster {
              CREATE ROLE reports LOGIN PASSWORD 'reports'; CREATE ROLE shop LOGIN PASSWORD 'shop'"
         ))
         .await;
-        self.sql(include_str!("../../../postgres/grants.sql")).await;
+        self.sql(GRANTS).await;
     }
 
     /// Begins `query` as `role`, and waits until the server runs it. Says in the end whether it was let through.
