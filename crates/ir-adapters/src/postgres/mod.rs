@@ -25,8 +25,9 @@
 //!
 //! # Assumptions
 //!
-//! The server's clock does not jump back while a statement is on its way. The connection leads to the server itself or through
-//! a pooler that keeps one session for one client: settings of the session bound each statement.
+//! The server's clock does not jump back while a statement is on its way, and its disk takes a commit within the time that a
+//! statement has. The connection leads to the server itself or through a pooler that keeps one session for one client: settings
+//! of the session bound each statement.
 //!
 //! # Caveats
 //!
