@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use crate::servers::connect;
 
 /// A report every so often.
-const EVERY: Duration = Duration::from_millis(330);
+const EVERY: Duration = Duration::from_millis(250);
 /// So long the job goes on before it gives up by itself.
 pub(crate) const LASTS: Duration = Duration::from_secs(20);
 

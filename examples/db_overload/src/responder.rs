@@ -65,7 +65,8 @@ fn source(prometheus: SocketAddr) -> Result<PrometheusSource> {
         url: format!("http://{prometheus}"),
         query: vec![
             query("shop", "{service=\"shop\",__name__=~\"up|http_.+|downstream_.+\"}", Samples::Raw),
-            query(CONNECTIONS, "sum by (service) (pg_stat_activity_count)", Samples::Steps),
+            // Customers come and go, so a single count says little: the mean of two seconds.
+            query(CONNECTIONS, "sum by (service) (avg_over_time(pg_stat_activity_count[2s]))", Samples::Steps),
             query("pg_up", "min by (service) (pg_up)", Samples::Steps),
         ],
         drop_labels: ["instance", "job"].map(str::to_owned).to_vec(),
@@ -94,7 +95,7 @@ fn executor(postgres: SocketAddr) -> Result<PostgresActions> {
     let config = PostgresActionsConfig {
         entity: EntityId::literal("orders-db"),
         roles: vec!["reports".to_owned()],
-        max_sessions: 60,
+        max_sessions: 80,
         ..PostgresActionsConfig::default()
     };
     // A real one has a password, and comes from a place for secrets.

@@ -14,7 +14,7 @@ use incident_response::prelude::Ctx;
 use tempfile::TempDir;
 
 /// So many sessions there may be. Three are kept for superusers.
-pub(crate) const MAX_CONNECTIONS: u32 = 50;
+pub(crate) const MAX_CONNECTIONS: u32 = 70;
 /// Longer than any of them takes to start on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// The signal by which PostgreSQL ends at once with all its sessions. It ends the others as well.
