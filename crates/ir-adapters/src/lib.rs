@@ -19,6 +19,8 @@ pub mod loki;
 pub mod memory;
 #[cfg(feature = "otlp")]
 pub mod otlp;
+#[cfg(feature = "postgres")]
+pub mod postgres;
 #[cfg(all(feature = "process", unix))]
 pub mod process;
 #[cfg(feature = "prometheus")]

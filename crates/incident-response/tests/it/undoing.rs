@@ -67,6 +67,41 @@ async fn steps_are_taken_back_in_reverse_one_at_a_time_however_they_are_listed()
     }
 }
 
+/// The first step heals; the second comes behind it and waits for `first` to be verified.
+fn afterwards(first: &str) -> Playbooks {
+    let text = format!(
+        "[[playbook]]\nname = \"ab\"\nversion = 1\n\
+         [[playbook.step]]\nid = \"a\"\naction = \"world.heal\"\ntarget = {{ entity = \"middle\" }}\n\
+         expected_effect = \"well\"\ntimeout_ms = 2000\nverification = {{ {first}, within_ms = 9000 }}\n\
+         [[playbook.step]]\nid = \"b\"\naction = \"world.heal\"\ntarget = {{ entity = \"front\" }}\nafter = [\"a\"]\n\
+         expected_effect = \"as before\"\ntimeout_ms = 2000\nverification = {{ hold_ms = 500, within_ms = 9000 }}\n"
+    );
+    Playbooks::parse(&text, "ab.toml").unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_waits_for_the_signals_to_come_back_is_done_then_and_what_does_not_is_left() {
+    // The first step is done when the signals are back: the second is meant for that time, and the plan comes to its end.
+    let (world, clock, journal) = stage(RecoveryClass::Keyed);
+    world.lock().heals.insert(ActionName::literal("world.heal"));
+    let builder =
+        responder(&world, &clock, &journal, "act").playbooks(afterwards("anomalies_end = true, hold_ms = 500"));
+    let records = run_until(builder, &clock, ended).await;
+    assert_eq!(calls(&world), ["world.heal middle", "world.heal front"]);
+    assert!(closed(&records) && steps(&records).values().all(|state| *state == StepState::Done));
+    assert_safe(&world, &clock, &journal, "afterwards").await;
+    // The first step is done when something else holds for long: the signals are back by then, and the second is not needed.
+    let (world, clock, journal) = stage(RecoveryClass::Keyed);
+    world.lock().heals.insert(ActionName::literal("world.heal"));
+    let measured =
+        "anomalies_end = false, hold_ms = 5000, limits = [{ metric = \"sick\", is = \"at_most\", value = 5 }]";
+    let builder = responder(&world, &clock, &journal, "act").playbooks(afterwards(measured));
+    let records = run_until(builder, &clock, ended).await;
+    assert!(!calls(&world).contains(&"world.heal front".to_owned()), "{:?}", calls(&world));
+    assert_eq!(steps(&records).values().filter(|state| **state == StepState::Cancelled).count(), 1);
+    assert_safe(&world, &clock, &journal, "not needed").await;
+}
+
 /// What holds of every ending of this plan, however often the process died.
 async fn check(world: &World, clock: &SimClock, journal: &MemoryJournal, what: &str) {
     assert_safe(world, clock, journal, what).await;

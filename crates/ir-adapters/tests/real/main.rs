@@ -3,6 +3,7 @@
     feature = "alertmanager",
     feature = "http",
     feature = "otlp",
+    feature = "postgres",
     feature = "prometheus",
     feature = "remote-write",
     feature = "webhook"
@@ -11,6 +12,7 @@
 
 mod alertmanager;
 mod otlp;
+mod postgres;
 mod prometheus;
 mod remote_write;
 mod server;

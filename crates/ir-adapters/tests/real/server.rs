@@ -37,6 +37,12 @@ impl Server {
         self.folder.path()
     }
 
+    /// Whether it ended by itself.
+    #[cfg(feature = "postgres")]
+    pub(crate) fn has_ended(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_some()
+    }
+
     /// What it wrote so far.
     pub(crate) fn log(&self) -> String {
         std::fs::read_to_string(self.folder().join("log")).unwrap_or_default()
@@ -49,6 +55,7 @@ impl Server {
     }
 
     /// Asks it to end, waits until it has, and gives its folder for the next one.
+    #[cfg(all(feature = "alertmanager", feature = "http", feature = "prometheus"))]
     pub(crate) async fn end(mut self) -> TempDir {
         self.signal("TERM");
         let child = &mut self.child;
@@ -57,6 +64,7 @@ impl Server {
     }
 
     /// Sends it a signal by its name. `STOP` makes it silent.
+    #[cfg(all(feature = "alertmanager", feature = "http", feature = "prometheus"))]
     pub(crate) fn signal(&self, name: &str) {
         let line = format!("kill -{name} {}", self.child.id());
         assert!(Command::new("sh").args(["-c", &line]).status().unwrap().success(), "{line}");
@@ -92,6 +100,7 @@ pub(crate) fn free_address() -> SocketAddr {
 }
 
 /// Looks again and again until it is so.
+#[cfg(all(feature = "alertmanager", feature = "http", feature = "prometheus"))]
 pub(crate) async fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
     let waited = tokio::time::timeout(PATIENCE, async {
         while !is_so() {

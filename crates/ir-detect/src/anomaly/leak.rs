@@ -47,7 +47,8 @@ pub struct SaturationConfig {
     /// So many looks are remembered. Default 240.
     #[schemars(range(min = 10, max = 10_000))]
     pub remember_looks: usize,
-    /// Names of metrics: `memory` is watched.
+    /// Names of metrics: `memory` is watched. Anything that should not only rise may stand there, such as connections in use;
+    /// the limits are in its own unit then.
     pub names: MetricNames,
     /// How much is kept.
     pub bounds: Bounds,
@@ -232,14 +233,14 @@ impl Saturation {
             threshold,
         };
         let because = |onset| {
+            let shown = |amount| shown(&key.subject, amount);
             format!(
-                "expected {} near {:.1} MiB and steady as in {} looks before, seen {:.1} MiB and rising by {:.1} MiB/s since \
-                 {onset}",
+                "expected {} near {} and steady as in {} looks before, seen {} and rising by {}/s since {onset}",
                 key.subject,
-                mib(level.center),
+                shown(level.center),
                 level.n,
-                mib(bytes),
-                mib(slope)
+                shown(bytes),
+                shown(slope)
             )
         };
         tracks.judge(judge, key, &finding, because, out)
@@ -262,6 +263,7 @@ impl Saturation {
     }
 }
 
-fn mib(bytes: f64) -> f64 {
-    bytes / (1024.0 * 1024.0)
+/// Memory in MiB. Of a metric that is not in bytes, such as connections in use, the plain number.
+fn shown(metric: &str, amount: f64) -> String {
+    if metric.ends_with("_bytes") { format!("{:.1} MiB", amount / (1024.0 * 1024.0)) } else { format!("{amount:.1}") }
 }

@@ -171,7 +171,7 @@ impl Machine {
             .incident_of(step)
             .and_then(|id| self.incidents.get(&id))
             .is_some_and(|run| run.incident.ongoing().next().is_some());
-        if !ongoing {
+        if !ongoing && !self.is_for_afterwards(step) {
             let because = "the signals came back before it was sent";
             self.move_step(step, StepState::Cancelled, because);
             return self.fail_plan(step, because);
@@ -180,6 +180,15 @@ impl Machine {
             self.move_step(step, StepState::Ready, because);
         }
         self.send_do(step);
+    }
+
+    /// Whether it waits for a step whose success was that the signals came back, as what lifts a limit does: then that they did is
+    /// no reason against it.
+    fn is_for_afterwards(&self, step: &StepRef) -> bool {
+        let plan = self.incident_of(step).and_then(|id| self.incidents.get(&id)).and_then(|run| run.run.as_ref());
+        let (Some(plan), Some(planned)) = (plan, self.planned_step(step)) else { return false };
+        let mut before = planned.after.iter().filter_map(|before| plan.plan.step(before));
+        before.any(|before| before.verification.anomalies_end)
     }
 
     /// Decides anew a step that was ready, or waited for people, before a restart or a halt.
