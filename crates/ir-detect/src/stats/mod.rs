@@ -1,10 +1,12 @@
 //! Numeric cores over `f64` that know nothing of signals: plain structs and functions, no allocation after warm-up.
 
 pub mod cusum;
+pub mod drift;
 pub mod eigen;
 pub mod ewma;
 pub mod median;
 pub mod quantile;
+pub mod random;
 pub mod ring;
 pub mod robust;
 pub mod surprise;
@@ -12,10 +14,12 @@ pub mod tail;
 pub mod trend;
 
 pub use cusum::Cusum;
+pub use drift::{Course, Drift};
 pub use eigen::eigen;
 pub use ewma::Ewma;
 pub use median::RunningMedian;
 pub use quantile::bucket_quantile;
+pub use random::Random;
 pub use ring::Ring;
 pub use robust::{Floors, Location, mad, median};
 pub use surprise::{binomial_surprise, gaussian_surprise, score_of};

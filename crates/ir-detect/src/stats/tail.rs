@@ -60,14 +60,12 @@ pub struct Tail {
 struct Fit {
     /// Where the tail begins, in bins from 1.
     knee: f64,
-    /// The surprise at the knee.
-    nats: f64,
     shape: f64,
 }
 
 impl Default for Tail {
     fn default() -> Self {
-        let fit = Fit { knee: f64::MAX, nats: 0.0, shape: PRIOR_SHAPE };
+        let fit = Fit { knee: f64::MAX, shape: PRIOR_SHAPE };
         Self { bins: Vec::new(), top: 0, below: 0.0, total: 0.0, weight: 1.0, fit, since_fit: 0 }
     }
 }
@@ -102,11 +100,11 @@ impl Tail {
             return 0.0;
         }
         let at = position(value.min(f64::MAX));
-        if at > self.fit.knee {
-            return self.fit.nats + self.fit.shape * (at - self.fit.knee) * NATS_PER_BIN;
-        }
-        let above = self.above(at);
-        -((above / self.weight + 1.0) / (self.total / self.weight + 2.0)).ln()
+        // The fit may be some values old: only the place of the knee and the steepness beyond are taken from it, so that the
+        // two pieces always meet.
+        let above = self.above(at.min(self.fit.knee));
+        let nats = -((above / self.weight + 1.0) / (self.total / self.weight + 2.0)).ln();
+        nats + self.fit.shape * (at - self.fit.knee).max(0.0) * NATS_PER_BIN
     }
 
     /// Bytes on the heap.
@@ -165,11 +163,7 @@ impl Tail {
         }
         let values = inside / self.weight;
         let excess = ((excess - inside * knee) / self.weight).max(0.0) * NATS_PER_BIN;
-        self.fit = Fit {
-            knee,
-            nats: -((values + 1.0) / (self.total / self.weight + 2.0)).ln(),
-            shape: (values + PRIOR_VALUES) / (excess + PRIOR_VALUES / PRIOR_SHAPE),
-        };
+        self.fit = Fit { knee, shape: (values + PRIOR_VALUES) / (excess + PRIOR_VALUES / PRIOR_SHAPE) };
     }
 
     fn rescale(&mut self) {
