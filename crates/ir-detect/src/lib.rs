@@ -3,6 +3,7 @@
 pub mod stats;
 
 pub mod anomaly;
+pub mod forecast;
 pub mod hypothesis;
 pub mod incident;
 pub mod logs;
@@ -15,9 +16,9 @@ mod pairs;
 
 pub use anomaly::{
     AbsenceConfig, AbsenceDetector, BaselineConfig, BaselineDetector, Bounds, BurnRateConfig, BurnRateDetector,
-    BurnWindow, Detectors, EpisodeConfig, ErrorRateConfig, ErrorRateDetector, LatencyConfig, LatencyDetector,
-    MetricNames, SaturationConfig, SaturationDetector, SeriesDetector, SeriesDetectorConfig, ShiftConfig,
-    ShiftDetector,
+    BurnWindow, Detectors, EpisodeConfig, ErrorRateConfig, ErrorRateDetector, ExhaustionConfig, ExhaustionDetector,
+    LatencyConfig, LatencyDetector, MetricNames, Resource, ResourceEnd, SaturationConfig, SaturationDetector,
+    SeriesDetector, SeriesDetectorConfig, ShiftConfig, ShiftDetector,
 };
 pub use hypothesis::{GraphDiagnoser, GraphDiagnoserConfig};
 pub use incident::{CorrelatorConfig, StandardCorrelator};

@@ -25,6 +25,7 @@ pub(super) enum Reply {
     /// Status and body.
     Says(u16, String),
     /// A body of CBOR.
+    #[cfg(feature = "aws-cloudwatch")]
     SaysCbor(Vec<u8>),
     /// The connection breaks off after the request was read.
     HangsUp,
@@ -88,6 +89,7 @@ impl Double {
             self.asked.lock().unwrap().push(asked.clone());
             let (status, body) = match (self.answers)(&asked) {
                 Reply::Says(status, body) => (status, body.into_bytes()),
+                #[cfg(feature = "aws-cloudwatch")]
                 Reply::SaysCbor(body) => (200, body),
                 Reply::HangsUp => return,
                 Reply::Hangs => return std::future::pending().await,

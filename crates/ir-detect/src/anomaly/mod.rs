@@ -7,6 +7,7 @@
 //! | [`BurnRateDetector`] | errors faster than an objective allows | `burn_rate` |
 //! | [`LatencyDetector`] | later answers, with and without the callees' share | `latency:exclusive`, `latency:mean`, `latency:p95`, `downstream_latency` |
 //! | [`SaturationDetector`] | memory that only rises | the metric's name |
+//! | [`ExhaustionDetector`] | what fills over hours and days, and when it will be full | the metric's name |
 //! | [`ShiftDetector`] | more or less work than usual, for good | `traffic` |
 //! | [`BaselineDetector`] | any other gauge out of its usual range | the metric's name |
 //! | [`SeriesDetector`] | whatever is unlike a series' own past | the metric's name |
@@ -27,6 +28,7 @@ mod alerts;
 mod baseline;
 mod burn;
 mod error_rate;
+mod exhaustion;
 mod latency;
 mod leak;
 mod series;
@@ -38,6 +40,7 @@ pub use baseline::{BaselineConfig, BaselineDetector};
 pub use burn::{BurnRateConfig, BurnRateDetector, BurnWindow};
 pub use episode::EpisodeConfig;
 pub use error_rate::{ErrorRateConfig, ErrorRateDetector};
+pub use exhaustion::{ExhaustionConfig, ExhaustionDetector, Resource, ResourceEnd};
 pub use latency::{LatencyConfig, LatencyDetector};
 pub use leak::{SaturationConfig, SaturationDetector};
 pub use names::{Bounds, MetricNames};

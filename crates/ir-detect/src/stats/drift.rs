@@ -102,6 +102,13 @@ impl Drift {
         self.mean(|fit| fit.drift)
     }
 
+    /// How unsure [`Drift::per_step`] is: a standard deviation.
+    #[must_use]
+    pub fn per_step_sd(&self) -> f64 {
+        let mean = self.per_step();
+        self.mean(|fit| fit.drift_var + (fit.drift - mean).powi(2)).sqrt()
+    }
+
     /// The expected level at the last value.
     #[must_use]
     pub fn level(&self) -> f64 {

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use ir_core::testkit::{detector, diagnoser, incident, samples};
 use ir_core::{Detector, Labels, MetricKind, MetricSample, Phase, Series, SignalBatch};
 use ir_detect::{
-    BurnRateConfig, BurnRateDetector, BurnWindow, Detectors, GraphDiagnoser, SeriesDetector, StandardCorrelator,
+    BurnRateConfig, BurnRateDetector, BurnWindow, Detectors, ExhaustionDetector, GraphDiagnoser, SeriesDetector,
+    StandardCorrelator,
 };
 
 use crate::laws::{batches, case, ctx};
@@ -105,4 +106,33 @@ async fn the_diagnoser_keeps_the_laws() {
 #[tokio::test]
 async fn the_correlator_keeps_the_laws() {
     incident::check_correlator(&ctx(), &StandardCorrelator::default(), &samples::correlation_input()).await.unwrap();
+}
+
+/// A disk that is steady for six days and then loses a gigabyte an hour, a look every half hour.
+fn disk() -> Vec<SignalBatch> {
+    let mut rng = Rng(3);
+    let series = Arc::new(Series {
+        entity: id("orders"),
+        metric: "node_filesystem_avail_bytes".to_owned(),
+        kind: MetricKind::Gauge,
+        unit: "bytes".to_owned(),
+        labels: Labels::new(),
+    });
+    let left = |n: u32| 1e11 - 5e8 * f64::from(n.saturating_sub(288));
+    let sample = |n: u32| MetricSample {
+        series: series.clone(),
+        at: at(f64::from(n) * 1800.0),
+        value: left(n) + 1e7 * rng.unit(),
+    };
+    let samples: Vec<MetricSample> = (0..400).map(sample).collect();
+    // One batch for the quiet days: the laws are run on every batch.
+    let (quiet, falling) = samples.split_at(286);
+    let batch = |metrics: &[MetricSample]| SignalBatch { metrics: metrics.to_vec(), ..SignalBatch::default() };
+    std::iter::once(batch(quiet)).chain(falling.chunks(10).map(batch)).collect()
+}
+
+#[tokio::test]
+async fn the_detector_of_what_fills_keeps_the_laws() {
+    let make = || Arc::new(ExhaustionDetector::default()) as Arc<dyn Detector>;
+    detector::check_all(&ctx(), &make, &disk()).await.unwrap();
 }
