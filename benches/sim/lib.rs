@@ -5,3 +5,4 @@
 
 pub mod noise;
 pub mod series;
+pub mod world;

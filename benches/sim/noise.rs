@@ -72,6 +72,12 @@ impl Remembering {
         Self { value: random.normal(), keep: (-interval_secs / tau_secs).exp() }
     }
 
+    /// The value now.
+    #[must_use]
+    pub fn value(&self) -> f64 {
+        self.value
+    }
+
     /// The next value.
     pub fn next(&mut self, random: &mut Random) -> f64 {
         self.value = self.keep * self.value + (1.0 - self.keep * self.keep).sqrt() * random.normal();

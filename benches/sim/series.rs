@@ -167,8 +167,10 @@ fn process(series: &mut Series, random: &mut Random, values: usize, plan: Option
     let limit = usual_top * between(random, 1.3, 3.0);
     let room = limit - (base + cache + work);
     let restart_every = between(random, 2.0, 12.0) * DAY;
-    let (mut started, mut next_start) =
-        (series.start_secs - between(random, 0.0, 10.0) * DAY, series.start_secs + between(random, 0.5, 1.0) * restart_every);
+    let (mut started, mut next_start) = (
+        series.start_secs - between(random, 0.0, 10.0) * DAY,
+        series.start_secs + between(random, 0.5, 1.0) * restart_every,
+    );
     let mut leaked = 0.0;
     for at in 0..values {
         let secs = series.secs(at);

@@ -29,9 +29,13 @@ pub struct AbsenceConfig {
     /// And so long without a good one. Seconds, default 1.4: at two scrapes a second a busy machine may lose two in a row.
     #[schemars(range(min = 0.0, max = 86_400.0))]
     pub after_secs: f64,
-    /// Usual intervals of silence that count. Default 4, and never less than twice `after_secs`.
+    /// Usual intervals of silence that count. Default 4, and never less than `silent_secs`.
     #[schemars(range(min = 2.0, max = 1000.0))]
     pub silent_intervals: f64,
+    /// Silence that counts. A scrape that fails says something of the entity; when none comes at all, what collects may be at
+    /// fault, and restarts of that take a minute. Seconds, default 90.
+    #[schemars(range(min = 0.0, max = 86_400.0))]
+    pub silent_secs: f64,
     /// Good looks before an entity is known; until then nothing is said of it. Default 3.
     #[schemars(range(min = 1, max = 1000))]
     pub known_after: u32,
@@ -52,6 +56,7 @@ impl Default for AbsenceConfig {
             misses: 2,
             after_secs: 1.4,
             silent_intervals: 4.0,
+            silent_secs: 90.0,
             known_after: 3,
             chance_of_miss: 0.003,
             bounds: Bounds::default(),
@@ -66,6 +71,7 @@ impl AbsenceConfig {
         check.count("misses", self.misses as usize, 1, 1000);
         check.within("after_secs", self.after_secs, 0.0, 86_400.0);
         check.within("silent_intervals", self.silent_intervals, 2.0, 1000.0);
+        check.within("silent_secs", self.silent_secs, 0.0, 86_400.0);
         check.count("known_after", self.known_after as usize, 1, 1000);
         check.within("chance_of_miss", self.chance_of_miss, 1e-9, 0.5);
         check.part("bounds", self.bounds.check());
@@ -137,7 +143,7 @@ impl Core for Absence {
         for (entity, presence) in state.iter_mut().filter(|(entity, _)| **entity != look.entity) {
             let silent_secs = look.at.since(presence.last).as_secs_f64();
             let Some(interval) = presence.interval.mean().filter(|interval| *interval > 0.0) else { continue };
-            let limit = (self.0.silent_intervals * interval).max(2.0 * self.0.after_secs);
+            let limit = (self.0.silent_intervals * interval).max(self.0.silent_secs);
             if presence.good >= self.0.known_after && silent_secs > limit {
                 presence.first_miss = presence.first_miss.or(Some(presence.last));
                 let missed = (silent_secs / interval).floor();

@@ -4,7 +4,7 @@
 //! the level, faster than usual, and lead out of the learned range. Leaks over hours need hourly minima and are not found
 //! here unless `window_secs` is set accordingly.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use ir_core::anomaly::Direction;
 use ir_core::{Anomaly, Problem, Result, Series, Symptom, Timestamp};
@@ -23,7 +23,7 @@ use crate::stats::{Floors, Location, Ring, gaussian_surprise, theil_sen};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct SaturationConfig {
-    /// A trend is taken over so many seconds. Default 3.
+    /// A trend is taken over so many seconds, and over six looks at least. Default 3.
     #[schemars(range(min = 0.5, max = 864_000.0))]
     pub window_secs: f64,
     /// The rise within the window must be at least this. Bytes, default 12 MiB: allocators take less than that at once.
@@ -104,6 +104,8 @@ detector! {
 #[derive(Debug)]
 struct Saturation(SaturationConfig);
 
+/// Fewer points than this are no trend.
+const MIN_POINTS: usize = 6;
 /// More points than this make the trend no better.
 const MAX_POINTS: usize = 64;
 
@@ -112,8 +114,24 @@ struct Learned {
     points: Ring<(Timestamp, f64)>,
     levels: Ring<f64>,
     slopes: Ring<f64>,
+    /// The last looks, level and slope, not learned yet: a trend is seen only when most of its points rise, and by then its first
+    /// looks must not have made it usual.
+    waiting: VecDeque<(f64, Option<f64>)>,
     started: Option<Timestamp>,
     last: Timestamp,
+}
+
+impl Learned {
+    fn wait(&mut self, level: f64, slope: Option<f64>, remember: usize) {
+        self.waiting.push_back((level, slope));
+        while self.waiting.len() > MIN_POINTS {
+            let Some((level, slope)) = self.waiting.pop_front() else { break };
+            self.levels.push(level, remember);
+            if let Some(slope) = slope {
+                self.slopes.push(slope, remember);
+            }
+        }
+    }
 }
 
 /// `Learned` by series.
@@ -124,7 +142,7 @@ struct All(#[serde(with = "pairs")] BTreeMap<Key, Learned>);
 impl Core for Saturation {
     type State = All;
     const NAME: &'static str = "saturation";
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
 
     fn interest(&self) -> Interest<'_> {
         Interest { start_time: &self.0.names.start_time, bounds: &self.0.bounds, eager: false }
@@ -160,17 +178,20 @@ impl Core for Saturation {
             if look.restarted {
                 learned.points.clear();
                 learned.levels.clear();
+                learned.waiting.clear();
                 learned.started = Some(look.at);
             }
             let start = look.at.minus(std::time::Duration::try_from_secs_f64(config.window_secs).unwrap_or_default());
             learned.points.push((look.at, *bytes), MAX_POINTS);
+            let least = learned.points.iter().rev().nth(MIN_POINTS - 1).or(learned.points.first());
+            let start = least.map_or(start, |(at, _)| start.min(*at));
             learned.points.drain_while(|(at, _)| *at < start || *at > look.at, |_| {});
             self.judge(tracks, judge, &key, *bytes, look.restarted, learned, out)?;
             if tracks.may_learn(&key, look.at, &config.episode) {
-                learned.levels.push(*bytes, config.remember_looks);
-                if let Some(slope) = slope(&learned.points).map(|(slope, _, _)| slope) {
-                    learned.slopes.push(slope, config.remember_looks);
-                }
+                let slope = slope(&learned.points).map(|(slope, _, _)| slope);
+                learned.wait(*bytes, slope, config.remember_looks);
+            } else {
+                learned.waiting.clear();
             }
         }
         Ok(())
@@ -212,7 +233,11 @@ impl Saturation {
         let min_rise = config.min_rise_bytes.max(config.min_rise_ratio * level.center);
         // The slope that makes the least rise in a full window lies exactly at the limit.
         let sigmas = config.sigmas * tracks.factor(key);
-        let floors = Floors { of_level: 0.0, of_range: 0.2, absolute: min_rise / config.window_secs / config.sigmas };
+        let floors = Floors {
+            of_level: 0.0,
+            of_range: 0.2,
+            absolute: min_rise / span_secs.max(config.window_secs) / config.sigmas,
+        };
         let Some(usual) = Location::of(learned.slopes.iter().copied(), floors) else { return Ok(()) };
         let z = usual.z(slope).max(0.0);
         let threshold = level.center + (sigmas * level.scale).max(min_rise);

@@ -10,7 +10,8 @@ use crate::check::Check;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct LeakConfig {
-    /// How sure it must be that the level rises: `-ln` of the probability that it does not. Nats, default 10, once in 22,000.
+    /// How sure it must be that the level rises: `-ln` of the probability that it does not. Nats, default 5, once in 150: the other
+    /// conditions are the stricter ones.
     #[schemars(range(min = 1.0, max = 100.0))]
     pub limit_nats: f64,
     /// The level must exceed all that was seen in the week before by this share of the rise. Default 0.1.
@@ -20,7 +21,8 @@ pub struct LeakConfig {
     /// a Saturday sees working days. Sources that backfill bring it along.
     #[schemars(range(min = 0.0, max = 604_800.0))]
     pub warm_secs: f64,
-    /// The rise must be at least this share of the level, or of the room up to the limit where there is one. Default 0.05.
+    /// The rise must be at least this share of the level, or of the room up to the limit if that is less. Default 0.05. Where no
+    /// limit is known it must be a quarter of the level.
     #[schemars(range(min = 0.0, max = 10.0))]
     pub min_rise: f64,
     /// What is exhausted later than this is not reported. Without a limit, what grows by less than half of its level in that
@@ -35,7 +37,7 @@ pub struct LeakConfig {
 impl Default for LeakConfig {
     fn default() -> Self {
         Self {
-            limit_nats: 10.0,
+            limit_nats: 5.0,
             beyond_top: 0.1,
             warm_secs: 5.0 * 86_400.0,
             min_rise: 0.05,

@@ -68,14 +68,19 @@ impl Start<'_> {
         (stride, reach): (f64, f64),
         season: &impl Fn(f64) -> f64,
     ) -> Option<f64> {
-        let course = self.drift.draw(random);
+        let course = self.drift.draw(random)?;
         let rate = course.drift * (unsure * random.normal()).exp();
-        let (mut level, mut step) = (course.level, 0.0);
+        let kept = course.keep.powf(stride);
+        // The variance of so many steps, each of which keeps a share of what was before.
+        let steps = if course.keep < 1.0 { (1.0 - kept * kept) / (1.0 - course.keep * course.keep) } else { stride };
+        let wander = course.wander * steps.sqrt();
+        let (mut line, mut off, mut step) = (course.line, course.off, 0.0);
         while step < reach {
             step += stride;
-            level += rate * stride + course.wander * stride.sqrt() * random.normal();
+            line += rate * stride;
+            off = kept * off + wander * random.normal();
             let at = self.last_secs + step * self.step_secs;
-            if level + season(at) >= self.limit {
+            if line + off + season(at) >= self.limit {
                 return Some((at - self.now_secs).max(0.0));
             }
         }

@@ -21,6 +21,8 @@ const NO_NATS: f64 = 0.7;
 const DROP: f64 = 0.3;
 /// A level is at least this, as a share of what the series ever was, when rises are compared with it.
 const LEAST_LEVEL: f64 = 0.01;
+/// Without a limit, a rise must be this share of the level.
+const UNKNOWN_RISE: f64 = 0.25;
 /// Without a limit, growth within the horizon matters from this share of the level on.
 const GROWTH: f64 = 0.5;
 
@@ -184,7 +186,8 @@ impl LeakModel {
         let from = level - rise.by;
         let room = limit.map(|limit| (limit - self.tops.stands_out() - from).abs());
         let size = level.abs().max(LEAST_LEVEL * self.size);
-        let least = config.min_rise * room.map_or(size, |room| room.min(size));
+        // Where nobody knows the end, a full cache and a leak differ only in how far they go.
+        let least = room.map_or(UNKNOWN_RISE * size, |room| config.min_rise * room.min(size));
         let Some((top, seen_secs)) = self.tops.before(rise.onset_secs) else { return false };
         let per_sec = rise.drift.per_step() / rise.step_secs;
         let matters = match room {

@@ -54,7 +54,8 @@ impl CorrelatorConfig {
 /// An anomaly joins an open incident when it is a further episode of a series there (so flapping never opens a second
 /// incident), or when it began near it and concerns a related entity. The others are grouped among themselves by the same
 /// relation, transitively; a group opens an incident when one of them is strong, or when at least two of different symptom or
-/// entity support each other. Changes of load support, but neither open nor suffice. What is left is ignored *for now*: the
+/// entity support each other. Changes of load support, but neither open nor suffice, and neither do other readings of a load that
+/// has changed. What is left is ignored *for now*: the
 /// caller asks again, with the newer reports, as long as the anomaly goes on.
 ///
 /// Quadratic in the anomalies without an incident, of which there are few at a time.
@@ -122,6 +123,9 @@ impl StandardCorrelator {
                 strong.id, strong.score, self.config.strong_score
             ));
         }
+        // More or less work explains other readings of processors, queues and pools: those support nothing then.
+        let load = !self.config.open_on_traffic && group.iter().any(|a| a.symptom == Symptom::Traffic);
+        let counts = |a: &Anomaly| counts(a) && !(load && a.symptom == Symptom::Other);
         // Several series of one symptom on one entity are one observation seen twice.
         let kinds: BTreeSet<(&EntityId, Symptom)> = group.iter().map(|a| (&a.entity, a.symptom)).collect();
         if kinds.len() >= 2 && group.iter().any(|a| counts(a)) {

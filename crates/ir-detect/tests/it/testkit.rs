@@ -136,3 +136,28 @@ async fn the_detector_of_what_fills_keeps_the_laws() {
     let make = || Arc::new(ExhaustionDetector::default()) as Arc<dyn Detector>;
     detector::check_all(&ctx(), &make, &disk()).await.unwrap();
 }
+
+#[tokio::test]
+async fn memory_that_rises_is_found_at_any_interval() {
+    let series = Arc::new(Series {
+        entity: id("orders"),
+        metric: "process_resident_memory_bytes".to_owned(),
+        kind: MetricKind::Gauge,
+        unit: "bytes".to_owned(),
+        labels: Labels::new(),
+    });
+    for interval in [0.5, 5.0, 30.0] {
+        let (mut rng, mut found) = (Rng(5), None);
+        let detector = ir_detect::SaturationDetector::default();
+        // Every look has a twelfth more than what is usual.
+        let per_look = 2e8 / 12.0;
+        for n in 0..160_u32 {
+            let value = 2e8 + 2e6 * rng.unit() + per_look * f64::from(n.saturating_sub(120));
+            let sample = MetricSample { series: series.clone(), at: at(f64::from(n) * interval), value };
+            let batch = SignalBatch { metrics: vec![sample], ..SignalBatch::default() };
+            found = found.or(detector.detect(&ctx(), &batch).await.unwrap().pop().map(|_| n));
+        }
+        let looks = found.map(|n| n.saturating_sub(120));
+        assert!(looks.is_some_and(|looks| (3..12).contains(&looks)), "every {interval} s: after {looks:?} looks");
+    }
+}
