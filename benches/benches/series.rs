@@ -1,8 +1,9 @@
-//! Series: values a second that one core watches, with a model each, and rows of metrics that belong together.
+//! Series: values a second that one core watches, with a model each, rows of metrics that belong together, and slow rises.
 
 use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use incident_response::detect::forecast::{LeakConfig, LeakModel};
 use incident_response::detect::multi::{MultiConfig, MultiModel};
 use incident_response::detect::series::{SeriesConfig, SeriesModel};
 
@@ -50,5 +51,21 @@ fn many(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, one, many);
+/// A value a minute is the dearest: every one of them is judged.
+fn leak(c: &mut Criterion) {
+    let (config, mut model, mut step) = (LeakConfig::default(), LeakModel::default(), 0_u32);
+    let mut next = || {
+        step += 1;
+        model.push(f64::from(step) * 60.0, value(step / 5, step), false, Some(1000.0), &config)
+    };
+    (0..LEARN).for_each(|_| {
+        black_box(next());
+    });
+    let mut group = c.benchmark_group("series");
+    group.throughput(Throughput::Elements(1));
+    group.bench_function("one leak model, a value a minute", |b| b.iter(&mut next));
+    group.finish();
+}
+
+criterion_group!(benches, one, many, leak);
 criterion_main!(benches);

@@ -6,8 +6,9 @@ use tokio::time::Instant;
 
 use crate::shop::Visit;
 
-/// What no customer notices. Ten quiet seconds before say little of how a busy machine is ten seconds later.
-const UNNOTICED: Duration = Duration::from_millis(50);
+/// A sixth of what customers have patience for: ten quiet seconds before say little of how a machine that does other things as well
+/// is ten seconds later.
+const UNNOTICED: Duration = Duration::from_millis(250);
 
 /// What customers met with in some time.
 #[derive(Debug, Clone, PartialEq)]
@@ -111,11 +112,11 @@ mod tests {
         };
         let before = times(300, 0, 10, 15);
         // One row for each bound that may be the widest.
-        assert!(times(200, 0, 50, 90).is_like(&before) && !times(200, 0, 51, 90).is_like(&before));
-        let slow = times(300, 0, 40, 70);
-        assert!(times(200, 0, 80, 90).is_like(&slow) && !times(200, 0, 81, 90).is_like(&slow));
-        let uneven = times(300, 0, 10, 200);
-        assert!(times(200, 0, 200, 300).is_like(&uneven) && !times(200, 0, 201, 300).is_like(&uneven));
+        assert!(times(200, 0, 250, 290).is_like(&before) && !times(200, 0, 251, 290).is_like(&before));
+        let slow = times(300, 0, 140, 170);
+        assert!(times(200, 0, 280, 290).is_like(&slow) && !times(200, 0, 281, 290).is_like(&slow));
+        let uneven = times(300, 0, 10, 400);
+        assert!(times(200, 0, 400, 500).is_like(&uneven) && !times(200, 0, 401, 500).is_like(&uneven));
         assert!(!times(200, 1, 10, 15).is_like(&before));
         assert!(!times(0, 0, 0, 0).is_like(&before));
         assert!(times(200, 1, 10, 15).is_like(&times(200, 1, 10, 15)));
