@@ -3,7 +3,9 @@
 //! Each poll reads every query from where it stood up to a little before now, page by page. Lines that Loki receives later than
 //! that little are not seen. What is read in one poll is bounded; the next poll goes on from there.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use ir_core::config::Problem;
@@ -15,6 +17,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::http::{HttpClient, HttpConfig, HttpUrl};
+use crate::json::Pairs;
 
 mod answer;
 mod client;
@@ -146,6 +149,18 @@ impl LokiSource {
         let client = Client { http: client, url, tenant: config.tenant.clone() };
         ConfigError::check(problems, Self { config, client })
     }
+
+    /// Reads a recorded answer of the server as a poll would: the content of a reply of `query_range` with status 200. All of
+    /// its lines count, whatever their times, sorted by time. Nothing is asked.
+    ///
+    /// # Errors
+    ///
+    /// `Unavailable` when the answer cannot be read, `InvalidConfig` when it holds no lines but samples.
+    pub fn read_recorded(&self, body: &[u8]) -> Result<Polled> {
+        let mut gathered = Gathered::default();
+        self.take(answer::read(body)?, &Position::at(i64::MIN), &mut gathered);
+        Ok(gathered.polled(Cursor::default()))
+    }
 }
 
 impl LokiConfig {
@@ -193,6 +208,15 @@ struct Gathered {
 }
 
 impl Gathered {
+    /// All of it, by time.
+    fn polled(mut self, next: Cursor) -> Polled {
+        // A record is large: its place is found first, and it is moved once.
+        self.lines.sort_by_cached_key(|line| line.at);
+        let mut polled = Polled { next, dropped: self.dropped, problems: self.problems, ..Polled::default() };
+        polled.batch.logs = self.lines;
+        polled
+    }
+
     fn drop_some(&mut self, n: u64, problem: impl FnOnce() -> String) {
         self.dropped += n;
         self.tell(problem);
@@ -227,7 +251,7 @@ impl LokiSource {
             let next = match last {
                 Some(last) if answer.len() >= self.config.page => {
                     if last <= position.nanos {
-                        self.read_nanosecond(ctx, query, position, &answer, gathered).await?;
+                        self.read_nanosecond(ctx, query, position, answer, gathered).await?;
                         *position = Position::at(position.nanos.saturating_add(1));
                         continue;
                     }
@@ -236,7 +260,7 @@ impl LokiSource {
                 }
                 _ => Position::at(until),
             };
-            self.take(&answer, position, gathered);
+            self.take(answer, position, gathered);
             *position = next;
         }
         Ok(())
@@ -248,37 +272,41 @@ impl LokiSource {
         ctx: &Ctx,
         query: &str,
         position: &Position,
-        first: &Answer<'_>,
+        first: Answer<'_>,
         gathered: &mut Gathered,
     ) -> Result<()> {
         let nanos = position.nanos;
         let range = Range { start: nanos, end: nanos.saturating_add(1), limit: self.config.page, backward: true };
         let reply = self.client.query_range(ctx, query, range).await?;
         let other = answer::read(&reply.body)?;
-        self.take(first, position, gathered);
+        let (of_first, of_other) = (names_at(nanos, &first), names_at(nanos, &other));
+        let is_whole = other.len() < self.config.page;
+        let apart = of_first.is_disjoint(&of_other);
         let mut known = position.clone();
-        known.seen.extend(names_at(nanos, first));
-        self.take(&other, &known, gathered);
-        let apart = names_at(nanos, first).is_disjoint(&names_at(nanos, &other));
-        if apart && other.len() >= self.config.page {
+        known.seen.extend(of_first);
+        self.take(first, position, gathered);
+        self.take(other, &known, gathered);
+        if apart && !is_whole {
             gathered.drop_some(1, || format!("more than {} lines of one nanosecond", 2 * self.config.page));
         }
         Ok(())
     }
 
     /// Takes what is new behind `position`.
-    fn take(&self, answer: &Answer<'_>, position: &Position, gathered: &mut Gathered) {
-        for stream in &answer.streams {
-            let about = |label: &String| stream.stream.iter().find(|(key, _)| key == label).map(|(_, value)| value);
+    fn take(&self, answer: Answer<'_>, position: &Position, gathered: &mut Gathered) {
+        for Stream { stream, values } in answer.streams {
+            let about = |label: &String| stream.iter().find(|(key, _)| key == label).map(|(_, value)| value);
             let entity = self.config.entity_labels.iter().find_map(about).map(|name| EntityId::new(name.as_ref()));
-            for entry in &stream.values {
-                if position.has(stream, entry) {
-                    continue;
+            let new = values.into_iter().filter(|entry| !position.has(&stream, entry));
+            match entity {
+                Some(Ok(entity)) => {
+                    let mut common = Common::new(entity, &stream);
+                    gathered.lines.extend(new.map(|entry| common.record(entry)));
                 }
-                match &entity {
-                    Some(Ok(entity)) => gathered.lines.push(record(entity, stream, entry)),
-                    Some(Err(error)) => gathered.drop_some(1, || error.message().to_owned()),
-                    None => gathered.drop_some(1, || "a stream has none of the labels that name an entity".to_owned()),
+                Some(Err(error)) => gathered.drop_some(new.count() as u64, || error.message().to_owned()),
+                None => {
+                    let nobody = || "a stream has none of the labels that name an entity".to_owned();
+                    gathered.drop_some(new.count() as u64, nobody);
                 }
             }
         }
@@ -290,22 +318,72 @@ fn names_at(nanos: i64, answer: &Answer<'_>) -> BTreeSet<String> {
     let mut names = BTreeSet::new();
     for stream in &answer.streams {
         let there = stream.values.iter().filter(|entry| entry.nanos == nanos);
-        names.extend(there.map(|entry| position::name(stream, entry)));
+        names.extend(there.map(|entry| position::name(&stream.stream, entry)));
     }
     names
 }
 
-fn record(entity: &EntityId, stream: &Stream<'_>, entry: &Entry<'_>) -> LogRecord {
-    let pairs = || stream.stream.iter().chain(&entry.metadata);
-    let level = |name: &str| pairs().find(|(key, _)| key == name).and_then(|(_, value)| level_of(value));
-    let fields: Labels = pairs().take(MAX_FIELDS).map(|(key, value)| (key.as_ref(), value.as_ref())).collect();
-    LogRecord {
-        entity: entity.clone(),
-        at: Timestamp::from_nanos(entry.nanos),
-        level: level("detected_level").or_else(|| level("level")),
-        message: entry.line.clone().into_owned(),
-        fields,
+/// What the lines of one stream have in common.
+#[derive(Debug)]
+struct Common {
+    entity: EntityId,
+    /// The stream's labels, as far as they fit.
+    fields: Labels,
+    /// What `detected_level` and `level` say among them.
+    levels: [Option<LogLevel>; 2],
+    /// How many fields there is room for.
+    room: usize,
+    /// The metadata that came last, by name: the same names come with every line, and often the same values.
+    last: Vec<(Arc<str>, Arc<str>)>,
+}
+
+const LEVELS: [&str; 2] = ["detected_level", "level"];
+
+impl Common {
+    fn new(entity: EntityId, stream: &Pairs<'_>) -> Self {
+        let fields = stream.iter().take(MAX_FIELDS).map(|(key, value)| (key.as_ref(), value.as_ref())).collect();
+        let levels = LEVELS.map(|name| level_in(name, stream));
+        Self { entity, fields, levels, room: MAX_FIELDS.saturating_sub(stream.len()), last: Vec::new() }
     }
+
+    fn record(&mut self, entry: Entry<'_>) -> LogRecord {
+        let mut levels = (0..LEVELS.len()).map(|n| self.levels[n].or_else(|| level_in(LEVELS[n], &entry.metadata)));
+        let level = levels.find_map(|level| level);
+        let mut fields = self.fields.clone();
+        for (key, value) in entry.metadata.into_iter().take(self.room) {
+            let (key, value) = self.shared(key, value);
+            fields.insert(key, value);
+        }
+        LogRecord {
+            entity: self.entity.clone(),
+            at: Timestamp::from_nanos(entry.nanos),
+            level,
+            message: entry.line.into_owned(),
+            fields,
+        }
+    }
+
+    fn shared(&mut self, key: Cow<'_, str>, value: Cow<'_, str>) -> (Arc<str>, Arc<str>) {
+        match self.last.iter_mut().find(|(known, _)| known.as_ref() == key) {
+            Some((known, last)) => {
+                if last.as_ref() != value {
+                    *last = value.into();
+                }
+                (known.clone(), last.clone())
+            }
+            None => {
+                let pair: (Arc<str>, Arc<str>) = (key.into(), value.into());
+                if self.last.len() < MAX_FIELDS {
+                    self.last.push(pair.clone());
+                }
+                pair
+            }
+        }
+    }
+}
+
+fn level_in(name: &str, pairs: &Pairs<'_>) -> Option<LogLevel> {
+    pairs.iter().find(|(key, _)| key == name).and_then(|(_, value)| level_of(value))
 }
 
 /// The words that Loki detects, and their usual variants.
@@ -351,10 +429,6 @@ impl SignalSource for LokiSource {
         if let Some(error) = failed.filter(|_| n_failed == self.config.query.len()) {
             return Err(error);
         }
-        gathered.lines.sort_by_key(|line| line.at);
-        let mut polled = Polled { next: position::write(&positions)?, ..Polled::default() };
-        polled.batch.logs = gathered.lines;
-        (polled.dropped, polled.problems) = (gathered.dropped, gathered.problems);
-        Ok(polled)
+        Ok(gathered.polled(position::write(&positions)?))
     }
 }

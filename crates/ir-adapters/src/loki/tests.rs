@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use ir_core::testkit::signal as laws;
 use ir_core::{Clock as _, ErrorKind, ManualClock};
+use proptest::prelude::*;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -314,7 +315,9 @@ fn recorded_answers_are_read() {
     let answer = answer::read(&body).unwrap();
     let stream = &answer.streams[0];
     assert_eq!(stream.values[0].metadata[0], ("detected_level".into(), "info".into()));
-    let line = record(&EntityId::literal("payments"), stream, &stream.values[0]);
+    assert_eq!(stream.values[0].nanos, 1_795_211_364_109_914_515);
+    let entry = answer::read(&body).unwrap().streams.remove(0).values.remove(0);
+    let line = Common::new(EntityId::literal("payments"), &stream.stream).record(entry);
     assert_eq!((line.level, line.fields.get("trace_id")), (Some(LogLevel::Info), Some("t16")));
     assert_eq!((line.at.as_nanos(), line.fields.get("status")), (1_795_211_364_109_914_515, None));
     for (name, entries) in [("query_range_empty", 0), ("query_range_structured_metadata", 2)] {
@@ -324,6 +327,72 @@ fn recorded_answers_are_read() {
     assert_eq!(answer::read(br#"{"status":"success"}"#).unwrap().len(), 0);
     let error = answer::read(&recorded("query_range_matrix").1).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidConfig, "{error}");
+}
+
+/// What the quick reader gives must be what the plain one gives; it may always give up.
+fn readers_agree(body: &[u8]) -> bool {
+    let quick = answer::quick(body).map(|envelope| format!("{envelope:?}"));
+    let plain = answer::plain(body).map(|envelope| format!("{envelope:?}"));
+    if let Some(quick) = &quick {
+        assert_eq!(Some(quick), plain.as_ref().ok(), "{}", String::from_utf8_lossy(body));
+    }
+    quick.is_some()
+}
+
+#[test]
+fn recorded_answers_are_read_quickly_and_as_plainly() {
+    for name in [
+        "query_range_two_streams",
+        "query_range_categorized_labels",
+        "query_range_structured_metadata",
+        "query_range_pipeline_error_label",
+        "query_range_streams_forward",
+        "query_range_mixed_kept",
+        "query_range_empty",
+    ] {
+        let (_, body) = recorded(name);
+        assert!(readers_agree(&body), "{name}");
+        for cut in (0..body.len()).step_by(7) {
+            assert!(!readers_agree(&body[..cut]), "{name} cut at {cut}");
+            assert!(answer::read(&body[..cut]).is_err(), "{name} cut at {cut}");
+        }
+    }
+    assert!(!readers_agree(&recorded("query_range_matrix").1));
+}
+
+const RICH: &str = r#"{"status":"success","data":{"resultType":"streams","encodingFlags":["categorize-labels"],"result":[
+ {"stream":{"app":"a\\b","zone":"\u00e9"},"values":[["1795211364109914515","a \"line\"\n",{"structuredMetadata":{"k":"v"}}],
+ ["-1","",{"parsed":{"a":"b"}}],["5","plain"]]},{"values":[],"stream":{},"more":null}],"stats":{"n":[1e3,true]}}}"#;
+
+proptest! {
+    #[test]
+    fn damaged_answers_are_read_as_the_plain_reader_reads_them(damage in crate::json::damage()) {
+        readers_agree(&crate::json::garbled(RICH.as_bytes(), &damage));
+    }
+
+    #[test]
+    fn lines_are_read_as_they_were_written(lines in prop::collection::vec((any::<i64>(), "\\PC{0,30}|[\\\\\"\n\t]{0,9}"), 0..9)) {
+        let values: Vec<Value> = lines.iter().map(|(nanos, line)| json!([nanos.to_string(), line])).collect();
+        let result = json!([{ "stream": { "app": "a" }, "values": values }]);
+        let body = json!({ "status": "success", "data": { "resultType": "streams", "result": result } }).to_string();
+        prop_assert!(readers_agree(body.as_bytes()));
+        let answer = answer::read(body.as_bytes()).unwrap();
+        let read: Vec<(i64, String)> =
+            answer.streams[0].values.iter().map(|entry| (entry.nanos, entry.line.to_string())).collect();
+        prop_assert_eq!(read, lines);
+    }
+}
+
+#[test]
+fn a_recorded_answer_gives_what_a_poll_gives() {
+    assert!(answer::quick(RICH.as_bytes()).is_some(), "the tests above are about something");
+    let source = LokiSource::new(config("http://h")).unwrap();
+    let polled = source.read_recorded(&recorded("query_range_categorized_labels").1).unwrap();
+    assert!(polled.batch.logs.len() == 2 && polled.batch.logs.is_sorted_by_key(|line| line.at));
+    let line = &polled.batch.logs[1];
+    assert_eq!((line.fields.get("pod"), line.fields.get("env"), polled.dropped), (Some("pay-0"), Some("prod"), 0));
+    assert_eq!(source.read_recorded(b"{").unwrap_err().kind(), ErrorKind::Unavailable);
+    assert_eq!(source.read_recorded(&recorded("query_range_matrix").1).unwrap_err().kind(), ErrorKind::InvalidConfig);
 }
 
 #[tokio::test]

@@ -11,7 +11,7 @@ use serde::de::{Deserializer, Error as _, IgnoredAny, SeqAccess, Visitor};
 
 use super::COMPONENT;
 use crate::http::HttpReply;
-use crate::json::{Pairs, Text, pairs};
+use crate::json::{Pairs, Scan, Text, number, pairs};
 
 /// So much of the server's words is told.
 const MAX_WORDS: usize = 200;
@@ -49,8 +49,9 @@ impl Sample {
     }
 }
 
-#[derive(Deserialize)]
-struct Envelope<'a> {
+/// The whole text.
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct Envelope<'a> {
     #[serde(borrow)]
     data: Option<Data<'a>>,
     #[serde(default)]
@@ -59,8 +60,8 @@ struct Envelope<'a> {
     infos: Vec<String>,
 }
 
-#[derive(Deserialize)]
-struct Data<'a> {
+#[derive(Debug, Deserialize)]
+pub(super) struct Data<'a> {
     #[serde(borrow)]
     result: Vec<Matrix<'a>>,
 }
@@ -79,10 +80,101 @@ pub(super) fn read(reply: &HttpReply) -> Result<Answer<'_>> {
     if !reply.is_success() {
         return Err(meaning(reply));
     }
-    let wrong = |error| Error::new(ErrorKind::Unavailable, COMPONENT, format!("the answer cannot be read: {error}"));
-    let Envelope { data, warnings, infos } = serde_json::from_slice(&reply.body).map_err(wrong)?;
+    read_body(&reply.body)
+}
+
+/// Reads the content of an answer of type `matrix`.
+pub(super) fn read_body(body: &[u8]) -> Result<Answer<'_>> {
+    let Envelope { data, warnings, infos } = match quick(body) {
+        Some(envelope) => envelope,
+        None => plain(body)?,
+    };
     let warnings = warnings.into_iter().chain(infos).map(|text| cut(&text)).collect();
     Ok(Answer { series: data.map(|data| data.result).unwrap_or_default(), warnings })
+}
+
+/// What `serde_json` says of the content: the last word.
+pub(super) fn plain(body: &[u8]) -> Result<Envelope<'_>> {
+    let wrong = |error| Error::new(ErrorKind::Unavailable, COMPONENT, format!("the answer cannot be read: {error}"));
+    serde_json::from_slice(body).map_err(wrong)
+}
+
+/// The same for answers as servers write them, in a fraction of the time; nothing for all others.
+pub(super) fn quick(body: &[u8]) -> Option<Envelope<'_>> {
+    let mut scan = Scan::new(body)?;
+    let mut envelope = Envelope::default();
+    let mut seen = [false; 3];
+    scan.object(|scan, key| match key.as_ref() {
+        "data" => {
+            once(&mut seen[0])?;
+            let mut result = None;
+            scan.object(|scan, key| match key.as_ref() {
+                "result" if result.is_none() => {
+                    result = Some(series(scan)?);
+                    Some(())
+                }
+                "result" => None,
+                _ => scan.skip(),
+            })?;
+            envelope.data = Some(Data { result: result? });
+            Some(())
+        }
+        "warnings" => {
+            once(&mut seen[1])?;
+            scan.list(|scan| {
+                envelope.warnings.push(scan.text()?.into_owned());
+                Some(())
+            })
+        }
+        "infos" => {
+            once(&mut seen[2])?;
+            scan.list(|scan| {
+                envelope.infos.push(scan.text()?.into_owned());
+                Some(())
+            })
+        }
+        _ => scan.skip(),
+    })?;
+    scan.end()?;
+    Some(envelope)
+}
+
+/// A name that comes twice is for others to judge.
+fn once(seen: &mut bool) -> Option<()> {
+    (!std::mem::replace(seen, true)).then_some(())
+}
+
+fn series<'a>(scan: &mut Scan<'a>) -> Option<Vec<Matrix<'a>>> {
+    let mut all: Vec<Matrix<'a>> = Vec::new();
+    scan.list(|scan| {
+        let mut metric = None;
+        // Series of one answer are mostly of one length.
+        let mut values = Vec::with_capacity(all.last().map_or(0, |last| last.values.len()));
+        let mut seen = false;
+        scan.object(|scan, key| match key.as_ref() {
+            "metric" if metric.is_none() => {
+                metric = Some(scan.pairs()?);
+                Some(())
+            }
+            "values" => {
+                once(&mut seen)?;
+                scan.list(|scan| {
+                    scan.take(b'[')?;
+                    let millis = scan.millis()?;
+                    scan.take(b',')?;
+                    let value = scan.quoted_number()?;
+                    values.push(Sample { millis, value });
+                    scan.take(b']')
+                })
+            }
+            // Native histograms are rare.
+            "metric" | "histograms" => None,
+            _ => scan.skip(),
+        })?;
+        all.push(Matrix { metric: metric?, values, histograms: 0 });
+        Some(())
+    })?;
+    Some(all)
 }
 
 /// Reads an answer that is a list of texts.
@@ -145,14 +237,5 @@ impl<'de> Deserialize<'de> for Sample {
             }
         }
         deserializer.deserialize_seq(Pair)
-    }
-}
-
-/// `1.5`, `NaN`, `+Inf`, `-Inf`, as Prometheus writes them.
-fn number(text: &str) -> Option<f64> {
-    match text {
-        "+Inf" => Some(f64::INFINITY),
-        "-Inf" => Some(f64::NEG_INFINITY),
-        _ => text.parse().ok(),
     }
 }

@@ -186,6 +186,23 @@ impl PrometheusSource {
         Ok(values)
     }
 
+    /// Reads a recorded answer of the server to the query of that name, as a poll would: the content of a reply of `query` or
+    /// `query_range` with status 200. All of its samples count, whatever their times, sorted by time. Nothing is asked.
+    ///
+    /// # Errors
+    ///
+    /// `NotFound` when no query has that name; `Unavailable` when the answer cannot be read.
+    pub fn read_recorded(&self, query: &str, body: &[u8]) -> Result<Polled> {
+        let named = self.config.query.iter().find(|known| known.name == query);
+        let query = named.ok_or_else(|| {
+            Error::new(ErrorKind::NotFound, COMPONENT, format!("no query of this source is named `{query}`"))
+        })?;
+        let mut gathered = Polled::default();
+        self.take(query, &answer::read_body(body)?, i64::MIN, i64::MAX, &mut gathered);
+        gathered.batch.metrics.sort_by_key(|sample| sample.at);
+        Ok(gathered)
+    }
+
     /// Reads a query behind `position` up to `end`. It moves slice by slice; an error leaves it behind the last whole one.
     async fn read(
         &self,
@@ -243,6 +260,7 @@ impl PrometheusSource {
             match series {
                 Ok(series) => {
                     let series = Arc::new(series);
+                    gathered.batch.metrics.reserve(matrix.values.len());
                     let metric = |s: &Sample| MetricSample { series: series.clone(), at: s.at(), value: s.value };
                     gathered.batch.metrics.extend(samples.map(metric));
                 }

@@ -105,6 +105,59 @@ proptest! {
     }
 }
 
+/// What the quick reader gives must be what the plain one gives; it may always give up.
+fn readers_agree(body: &[u8]) -> bool {
+    let quick = answer::quick(body).map(|envelope| format!("{envelope:?}"));
+    let plain = answer::plain(body).map(|envelope| format!("{envelope:?}"));
+    if let Some(quick) = &quick {
+        assert_eq!(Some(quick), plain.as_ref().ok(), "{}", String::from_utf8_lossy(body));
+    }
+    quick.is_some()
+}
+
+#[test]
+fn recorded_answers_are_read_quickly_and_as_plainly() {
+    for name in ["query_matrix", "query_nan_inf", "query_range_matrix", "query_range_gap", "query_range_empty"] {
+        let reply = recorded(name);
+        assert!(readers_agree(&reply.body), "{name}");
+        for cut in 0..reply.body.len() {
+            assert!(!readers_agree(&reply.body[..cut]), "{name} cut at {cut}");
+            assert!(answer::read_body(&reply.body[..cut]).is_err(), "{name} cut at {cut}");
+        }
+    }
+}
+
+const RICH: &str = r#"{"status":"success","warnings":["slow \u00e9"],"infos":[],"data":{"resultType":"matrix","result":[
+ {"metric":{"__name__":"a","job":"x\\\"y"},"values":[[1795211200.459,"1.5"],[1795211201,"-0.1e3"],[3,"NaN"]]},
+ {"values":[],"more":[1,{"a":null}],"metric":{}}],"stats":{"n":1e3}}}"#;
+
+proptest! {
+    #[test]
+    fn damaged_answers_are_read_as_the_plain_reader_reads_them(damage in crate::json::damage()) {
+        readers_agree(&crate::json::garbled(RICH.as_bytes(), &damage));
+    }
+}
+
+#[test]
+fn a_recorded_answer_gives_what_a_poll_gives() {
+    let mut config = PrometheusConfig { url: "http://h".into(), ..PrometheusConfig::default() };
+    config.query.push(PrometheusQuery {
+        name: "up".into(),
+        query: "up".into(),
+        samples: Samples::Raw,
+        metric: None,
+        kind: None,
+        unit: String::new(),
+    });
+    let source = PrometheusSource::new(config).unwrap();
+    assert!(answer::quick(RICH.as_bytes()).is_some(), "the tests above are about something");
+    let polled = source.read_recorded("up", &recorded("query_range_matrix").body).unwrap();
+    assert!(polled.batch.metrics.len() > 6 && polled.batch.metrics.is_sorted_by_key(|sample| sample.at));
+    assert_eq!((polled.dropped, polled.batch.metrics[0].series.kind), (0, MetricKind::Up));
+    assert_eq!(source.read_recorded("down", b"{}").unwrap_err().kind(), ErrorKind::NotFound);
+    assert_eq!(source.read_recorded("up", b"{").unwrap_err().kind(), ErrorKind::Unavailable);
+}
+
 #[test]
 fn a_name_says_how_values_behave() {
     let rows = [
