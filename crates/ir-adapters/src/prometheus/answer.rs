@@ -1,15 +1,16 @@
 //! The answer to a query for samples, read without building a tree of JSON values.
 //!
-//! Times are seconds with a fraction, values are text. Native histograms stand in `histograms` and have no samples here.
+//! Times are seconds with a fraction, values are text. Native histograms stand apart in `histograms`.
 
 use std::borrow::Cow;
 use std::fmt;
 
 use ir_core::{Error, ErrorKind, Result, Timestamp};
 use serde::Deserialize;
-use serde::de::{Deserializer, Error as _, IgnoredAny, SeqAccess, Visitor};
+use serde::de::{Deserializer, Error as _, SeqAccess, Visitor};
 
 use super::COMPONENT;
+use super::histogram::Observed;
 use crate::http::HttpReply;
 use crate::json::{Pairs, Scan, Text, number, pairs};
 
@@ -31,8 +32,9 @@ pub(super) struct Matrix<'a> {
     pub(super) metric: Pairs<'a>,
     #[serde(default)]
     pub(super) values: Vec<Sample>,
-    #[serde(default, deserialize_with = "count")]
-    pub(super) histograms: usize,
+    /// Native histograms.
+    #[serde(default)]
+    pub(super) histograms: Vec<Observed>,
 }
 
 /// A value at a time.
@@ -171,24 +173,23 @@ fn series<'a>(scan: &mut Scan<'a>) -> Option<Vec<Matrix<'a>>> {
             "metric" | "histograms" => None,
             _ => scan.skip(),
         })?;
-        all.push(Matrix { metric: metric?, values, histograms: 0 });
+        all.push(Matrix { metric: metric?, values, histograms: Vec::new() });
         Some(())
     })?;
     Some(all)
 }
 
-/// Reads an answer that is a list of texts.
-pub(super) fn read_list(reply: &HttpReply) -> Result<Vec<String>> {
+/// Reads the `data` of an answer that is no samples.
+pub(super) fn read_data<'a, T: Deserialize<'a> + Default>(reply: &'a HttpReply) -> Result<T> {
     #[derive(Deserialize)]
-    struct List {
-        #[serde(default)]
-        data: Vec<String>,
+    struct Other<T> {
+        data: Option<T>,
     }
     if !reply.is_success() {
         return Err(meaning(reply));
     }
     let wrong = |error| Error::new(ErrorKind::Unavailable, COMPONENT, format!("the answer cannot be read: {error}"));
-    serde_json::from_slice::<List>(&reply.body).map(|list| list.data).map_err(wrong)
+    serde_json::from_slice::<Other<T>>(&reply.body).map(|other| other.data.unwrap_or_default()).map_err(wrong)
 }
 
 /// 400 is a query that is wrong, 422 one that cannot be executed, 503 one that took too long; 404 and 405 are plain text.
@@ -207,12 +208,15 @@ fn meaning(reply: &HttpReply) -> Error {
     Error::new(kind, COMPONENT, format!("status {}: {}", reply.status, cut(words.trim())))
 }
 
-fn cut(text: &str) -> String {
+pub(super) fn cut(text: &str) -> String {
     text.chars().take(MAX_WORDS).map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
-fn count<'de, D: Deserializer<'de>>(deserializer: D) -> Result<usize, D::Error> {
-    Ok(Vec::<IgnoredAny>::deserialize(deserializer)?.len())
+/// Seconds as milliseconds, which is as fine as Prometheus knows time.
+pub(super) fn millis(secs: f64) -> Option<i64> {
+    let millis = (secs * 1000.0).round();
+    #[expect(clippy::cast_possible_truncation, reason = "the range was looked at")]
+    (-9e15..9e15).contains(&millis).then_some(millis as i64)
 }
 
 impl<'de> Deserialize<'de> for Sample {
@@ -227,12 +231,7 @@ impl<'de> Deserialize<'de> for Sample {
                 let secs: f64 = seq.next_element()?.ok_or_else(|| A::Error::custom("a sample has no time"))?;
                 let Text(value) = seq.next_element()?.ok_or_else(|| A::Error::custom("a sample has no value"))?;
                 let value = number(&value).ok_or_else(|| A::Error::custom("a value is no number"))?;
-                let millis = (secs * 1000.0).round();
-                if !(-9e15..9e15).contains(&millis) {
-                    return Err(A::Error::custom("a time is out of range"));
-                }
-                #[expect(clippy::cast_possible_truncation, reason = "the range was looked at")]
-                let millis = millis as i64;
+                let millis = millis(secs).ok_or_else(|| A::Error::custom("a time is out of range"))?;
                 Ok(Sample { millis, value })
             }
         }

@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 #[cfg(feature = "tls")]
 use crate::http::Tls;
 use crate::http::{HttpClient, HttpConfig, HttpUrl};
+use crate::prom::unit_of;
 
 mod exposition;
 #[cfg(test)]
@@ -277,15 +278,6 @@ impl Target {
             labels,
         })
     }
-}
-
-/// The unit that the name tells, as Prometheus asks names to do. Counts have none.
-fn unit_of(name: &str) -> &'static str {
-    let name = name.strip_suffix("_total").or_else(|| name.strip_suffix("_sum")).unwrap_or(name);
-    ["seconds", "bytes", "ratio", "celsius", "meters", "volts", "amperes", "joules", "grams"]
-        .into_iter()
-        .find(|unit| name.strip_suffix(unit).is_some_and(|rest| rest.ends_with('_')))
-        .unwrap_or_default()
 }
 
 #[async_trait]
