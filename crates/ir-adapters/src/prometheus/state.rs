@@ -73,7 +73,7 @@ impl Default for PrometheusStateConfig {
 /// Reads which alerts fire and which targets are up, without an Alertmanager and without a query.
 ///
 /// An alert that has begun to fire since the cursor is an event of kind [`EventKind::Alert`], and so is one that no longer does.
-/// What began and ended between two polls is not seen. Of a firing alert the server says since when its condition holds, which is
+/// What began and ended between two polls is not seen, nor is what ended and began anew. Of a firing alert the server says since when its condition holds, which is
 /// before it fired by the rule's `for`. An alert is over when its rule was evaluated without it: not when the server has just been
 /// restarted, or cannot evaluate the rule, which is a problem of the poll instead. One that is pending again goes on.
 ///
@@ -237,22 +237,18 @@ impl PrometheusState {
 
     fn take_alert(&self, alert: Alert, before: &Told, told: &mut Told, now: Timestamp, gathered: &mut Polled) {
         let key = alert.key();
-        let known = before.firing.get(&key);
-        let fires = alert.state == "firing";
-        if let Some(known) = known
-            && !told.firing.contains_key(&key)
-        {
-            told.firing.insert(key.clone(), known.clone());
-            let since = alert.active_at.parse::<Timestamp>();
-            if !fires || since.is_err() || since.is_ok_and(|since| since <= known.since) {
-                return;
-            }
+        if told.firing.contains_key(&key) {
+            return;
         }
-        if !fires || (known.is_none() && told.firing.contains_key(&key)) {
+        if let Some(known) = before.firing.get(&key) {
+            told.firing.insert(key, known.clone());
+            return;
+        }
+        if alert.state != "firing" {
             return;
         }
         let taken = match alert.firing(self) {
-            _ if known.is_none() && told.firing.len() >= self.config.max_alerts => {
+            _ if told.firing.len() >= self.config.max_alerts => {
                 Err(format!("more than {} alerts", self.config.max_alerts))
             }
             taken => taken,
