@@ -69,6 +69,8 @@ pub struct HttpReply {
     pub status: u16,
     /// The content.
     pub body: Bytes,
+    /// What the content is, as the header `content-type` says it.
+    pub content_type: Option<String>,
     /// When to come again, as the header `retry-after` says it: seconds, or a date.
     pub retry_after: Option<String>,
 }
@@ -339,10 +341,10 @@ impl HttpClient {
             sender.ready().await.map_err(broke)?;
             let reply = sender.send_request(request).await.map_err(broke)?;
             let status = reply.status().as_u16();
-            let retry_after = reply.headers().get("retry-after").and_then(|value| value.to_str().ok());
-            let retry_after = retry_after.map(str::to_owned);
+            let header = |name: &str| Some(reply.headers().get(name)?.to_str().ok()?.to_owned());
+            let (content_type, retry_after) = (header("content-type"), header("retry-after"));
             let body = self.read_body(reply.into_body()).await?;
-            Ok(HttpReply { status, body, retry_after })
+            Ok(HttpReply { status, body, content_type, retry_after })
         };
         futures::pin_mut!(talk);
         futures::future::poll_fn(|cx| {

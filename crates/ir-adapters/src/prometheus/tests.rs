@@ -25,7 +25,7 @@ pub(super) fn recorded(name: &str) -> HttpReply {
 }
 
 fn reply(status: u16, body: impl Into<Vec<u8>>) -> HttpReply {
-    HttpReply { status, body: body.into().into(), retry_after: None }
+    HttpReply { status, body: body.into().into(), content_type: None, retry_after: None }
 }
 
 fn matrix(series: &Value) -> Vec<u8> {
