@@ -118,7 +118,7 @@ pub struct HttpClient {
 }
 
 /// What carries the bytes: a connection, with or without TLS.
-trait Wire: AsyncRead + AsyncWrite + Send + Unpin {}
+pub(crate) trait Wire: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Wire for T {}
 
@@ -242,6 +242,25 @@ impl HttpClient {
 
     fn unavailable(&self, message: String) -> Error {
         Error::new(ErrorKind::Unavailable, self.component.clone(), message)
+    }
+
+    /// A connection for a WebSocket, and its first request.
+    #[cfg(feature = "loki-tail")]
+    pub(crate) async fn open(
+        &self,
+        ctx: &Ctx,
+        url: &HttpUrl,
+        headers: &[(&str, &str)],
+    ) -> Result<(Box<dyn Wire>, hyper::Request<()>)> {
+        let ctx = ctx.with_timeout(Duration::from_millis(self.config.connect_timeout_ms));
+        let mut request = self.request("GET", url, headers, Bytes::new())?.map(|_| ());
+        let scheme = if url.is_tls() { "wss" } else { "ws" };
+        let uri = format!("{scheme}://{}{}", url.authority(), url.path());
+        *request.uri_mut() = uri.parse().map_err(|error| {
+            Error::new(ErrorKind::InvalidInput, self.component.clone(), format!("`{url}` is no address: {error}"))
+        })?;
+        let wire = ctx.run(&self.component, async { self.wire(url, self.reached(url).await?).await }).await?;
+        Ok((wire, request))
     }
 
     async fn connect(&self, ctx: &Ctx, url: &HttpUrl) -> Result<Link> {

@@ -68,6 +68,44 @@ pub(super) fn read(body: &[u8]) -> Result<Answer<'_>> {
     }
 }
 
+/// Reads the `data` of an answer that is no lines. It is left out where there is nothing.
+pub(super) fn read_data<'a, T: Deserialize<'a> + Default>(body: &'a [u8]) -> Result<T> {
+    #[derive(Deserialize)]
+    struct Other<T> {
+        data: Option<T>,
+    }
+    let wrong = |error| Error::new(ErrorKind::Unavailable, COMPONENT, format!("the answer cannot be read: {error}"));
+    serde_json::from_slice::<Other<T>>(body).map(|other| other.data.unwrap_or_default()).map_err(wrong)
+}
+
+/// What a tail sends at once.
+#[cfg(feature = "loki-tail")]
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct Frame<'a> {
+    #[serde(borrow, default)]
+    pub(super) streams: Vec<Stream<'a>>,
+    /// What it did not send because it was not read fast enough.
+    #[serde(default, rename = "dropped_entries")]
+    pub(super) dropped: Option<Vec<IgnoredAny>>,
+}
+
+/// Reads what a tail sent.
+#[cfg(feature = "loki-tail")]
+pub(super) fn read_frame(text: &str) -> Result<Frame<'_>> {
+    let quick = || {
+        let mut scan = Scan::new(text.as_bytes())?;
+        let mut found = None;
+        scan.object(|scan, key| match key.as_ref() {
+            "streams" if found.is_none() => set(&mut found, streams(scan)?),
+            _ => None,
+        })?;
+        scan.end()?;
+        Some(Frame { streams: found?, dropped: None })
+    };
+    let wrong = |error| Error::new(ErrorKind::Unavailable, COMPONENT, format!("the tail cannot be read: {error}"));
+    quick().map_or_else(|| serde_json::from_str(text).map_err(wrong), Ok)
+}
+
 const STREAMS: &str = "streams";
 
 /// What `serde_json` says of the text: the last word.

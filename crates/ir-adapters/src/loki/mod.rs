@@ -14,6 +14,7 @@ use ir_core::{
     Timestamp,
 };
 use schemars::JsonSchema;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::http::{HttpClient, HttpConfig, HttpUrl};
@@ -21,13 +22,23 @@ use crate::json::Pairs;
 
 mod answer;
 mod client;
+#[cfg(test)]
+mod double;
 mod position;
+#[cfg(feature = "loki-tail")]
+mod seen;
+#[cfg(feature = "loki-tail")]
+mod tail;
 #[cfg(test)]
 mod tests;
 
 use answer::{Answer, Entry, Stream};
 use client::{Client, Range};
 use position::Position;
+#[cfg(feature = "loki-tail")]
+use seen::Seen;
+#[cfg(feature = "loki-tail")]
+pub use tail::{LokiTail, LokiTailConfig};
 
 const COMPONENT: &str = "loki";
 /// How many problems of one poll are told in words; the rest is only counted.
@@ -78,6 +89,9 @@ pub struct LokiConfig {
     /// The most bytes of one page. 32 MiB.
     #[schemars(range(min = 1))]
     pub max_bytes: usize,
+    /// The most names, values or streams that are found at once. 5,000.
+    #[schemars(range(min = 1))]
+    pub max_found: usize,
 }
 
 impl Default for LokiConfig {
@@ -94,6 +108,7 @@ impl Default for LokiConfig {
             max_pages: 10,
             timeout_ms: 5_000,
             max_bytes: 32 << 20,
+            max_found: 5_000,
         }
     }
 }
@@ -192,6 +207,7 @@ impl LokiConfig {
             ("max_pages", self.max_pages == 0),
             ("timeout_ms", self.timeout_ms == 0),
             ("max_bytes", self.max_bytes == 0),
+            ("max_found", self.max_found == 0),
         ];
         let zero = bounds.into_iter().filter(|(_, is_zero)| *is_zero);
         problems.extend(zero.map(|(field, _)| Problem::at(field, "must be more than 0")));
@@ -205,9 +221,25 @@ struct Gathered {
     lines: Vec<LogRecord>,
     dropped: u64,
     problems: Vec<String>,
+    /// What came by another way already, where there is one.
+    #[cfg(feature = "loki-tail")]
+    seen: Option<Seen>,
 }
 
 impl Gathered {
+    /// Whether this entry is new, whatever way it comes.
+    #[cfg(feature = "loki-tail")]
+    fn admits(&mut self, stream: &Pairs<'_>, entry: &Entry<'_>) -> bool {
+        self.seen.as_mut().is_none_or(|seen| seen.insert(stream, entry))
+    }
+
+    /// There is one way only.
+    #[cfg(not(feature = "loki-tail"))]
+    #[expect(clippy::unused_self, reason = "with the feature `loki-tail` it remembers")]
+    fn admits(&self, _stream: &Pairs<'_>, _entry: &Entry<'_>) -> bool {
+        true
+    }
+
     /// All of it, by time.
     fn polled(mut self, next: Cursor) -> Polled {
         // A record is large: its place is found first, and it is moved once.
@@ -230,6 +262,49 @@ impl Gathered {
 }
 
 impl LokiSource {
+    /// The names of the labels that there are between two times: what there is to watch. At most `max_found` of them.
+    ///
+    /// # Errors
+    ///
+    /// `Unavailable`, `Timeout`, `RateLimited`, `Unauthorized`; `InvalidConfig` when the range is longer than the server allows;
+    /// `InvalidInput` when the answer is larger than `max_bytes`.
+    pub async fn labels(&self, ctx: &Ctx, from: Timestamp, until: Timestamp) -> Result<Vec<String>> {
+        let reply = self.client.labels(ctx, None, (from.as_nanos(), until.as_nanos())).await?;
+        self.found(&reply.body)
+    }
+
+    /// The values that a label has between two times. At most `max_found` of them.
+    ///
+    /// # Errors
+    ///
+    /// As for [`labels`](Self::labels).
+    pub async fn label_values(&self, ctx: &Ctx, label: &str, from: Timestamp, until: Timestamp) -> Result<Vec<String>> {
+        let reply = self.client.labels(ctx, Some(label), (from.as_nanos(), until.as_nanos())).await?;
+        self.found(&reply.body)
+    }
+
+    /// The streams that any of `selectors` gives between two times, by their labels. At most `max_found` of them.
+    ///
+    /// # Errors
+    ///
+    /// As for [`labels`](Self::labels), and `InvalidConfig` when a selector is none, or there is none at all.
+    pub async fn series(
+        &self,
+        ctx: &Ctx,
+        selectors: &[&str],
+        from: Timestamp,
+        until: Timestamp,
+    ) -> Result<Vec<Labels>> {
+        let reply = self.client.series(ctx, selectors, (from.as_nanos(), until.as_nanos())).await?;
+        self.found(&reply.body)
+    }
+
+    fn found<T: DeserializeOwned>(&self, body: &[u8]) -> Result<Vec<T>> {
+        let mut found: Vec<T> = answer::read_data(body)?;
+        found.truncate(self.config.max_found);
+        Ok(found)
+    }
+
     /// Reads a query from `position` up to `end`, which moves as pages come; an error leaves it behind the last whole page.
     async fn read(
         &self,
@@ -297,16 +372,20 @@ impl LokiSource {
         for Stream { stream, values } in answer.streams {
             let about = |label: &String| stream.iter().find(|(key, _)| key == label).map(|(_, value)| value);
             let entity = self.config.entity_labels.iter().find_map(about).map(|name| EntityId::new(name.as_ref()));
-            let new = values.into_iter().filter(|entry| !position.has(&stream, entry));
+            let mut new = values;
+            new.retain(|entry| !position.has(&stream, entry) && gathered.admits(&stream, entry));
+            if new.is_empty() {
+                continue;
+            }
             match entity {
                 Some(Ok(entity)) => {
                     let mut common = Common::new(entity, &stream);
-                    gathered.lines.extend(new.map(|entry| common.record(entry)));
+                    gathered.lines.extend(new.into_iter().map(|entry| common.record(entry)));
                 }
-                Some(Err(error)) => gathered.drop_some(new.count() as u64, || error.message().to_owned()),
+                Some(Err(error)) => gathered.drop_some(new.len() as u64, || error.message().to_owned()),
                 None => {
                     let nobody = || "a stream has none of the labels that name an entity".to_owned();
-                    gathered.drop_some(new.count() as u64, nobody);
+                    gathered.drop_some(new.len() as u64, nobody);
                 }
             }
         }

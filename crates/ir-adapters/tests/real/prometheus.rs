@@ -227,6 +227,9 @@ async fn an_expression_has_its_value_at_every_step() {
     assert_eq!(up[0].series.entity.as_str(), "ours");
 }
 
+/// Whether it is so of the health of targets, of what alerts did so far, and of what was wrong.
+type IsSo<'a> = &'a dyn Fn(&[(String, f64)], &[(String, bool)], &[String]) -> bool;
+
 #[tokio::test]
 async fn its_alerts_and_targets_are_read_through_a_restart() {
     let (target, _) = endpoint().await;
@@ -237,8 +240,7 @@ async fn its_alerts_and_targets_are_read_through_a_restart() {
     let source = PrometheusState::new(config).unwrap();
     let mut cursor = Cursor::default();
     let mut changes: Vec<(String, bool)> = Vec::new();
-    // Polls until it is so of the health of the targets, which of the changes, and what was wrong.
-    let mut until = async |what: &str, is_so: &dyn Fn(&[(String, f64)], &[(String, bool)], &[String]) -> bool| {
+    let mut until = async |what: &str, is_so: IsSo<'_>| {
         wait_for(what, async || {
             let polled = source.poll(&ctx(), &cursor).await.ok()?;
             cursor = polled.next;
