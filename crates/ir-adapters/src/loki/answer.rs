@@ -102,8 +102,14 @@ pub(super) fn read_frame(text: &str) -> Result<Frame<'_>> {
         scan.end()?;
         Some(Frame { streams: found?, dropped: None })
     };
+    quick().map_or_else(|| plain_frame(text), Ok)
+}
+
+/// What `serde_json` says of it: the last word.
+#[cfg(feature = "loki-tail")]
+pub(super) fn plain_frame(text: &str) -> Result<Frame<'_>> {
     let wrong = |error| Error::new(ErrorKind::Unavailable, COMPONENT, format!("the tail cannot be read: {error}"));
-    quick().map_or_else(|| serde_json::from_str(text).map_err(wrong), Ok)
+    serde_json::from_str(text).map_err(wrong)
 }
 
 const STREAMS: &str = "streams";

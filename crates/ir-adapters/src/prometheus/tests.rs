@@ -451,6 +451,15 @@ async fn the_history_at_the_start_comes_in_bounded_slices_and_each_sample_once()
     assert_eq!(double.asked.lock().unwrap().len(), 61);
 }
 
+#[test]
+fn recorded_metadata_is_read() {
+    let reply = recorded("metadata_one");
+    let metadata = Metadata::of(answer::read_data(&reply).unwrap(), Timestamp::from_millis(1));
+    // Not by its name: that is of a family which is known.
+    assert_eq!(metadata.look("prometheus_http_requests_total", false), (MetricKind::Counter, ""));
+    assert_eq!(metadata.look("prometheus_http_requests_total_bucket", true).0, MetricKind::Bucket);
+}
+
 #[tokio::test]
 async fn series_are_found_within_the_bound() {
     let double = Double::start(|_| (200, recorded("series").body.to_vec())).await;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use ir_core::testkit::signal as laws;
+use proptest::prelude::*;
 use serde_json::Value;
 
 use super::super::double::{Double, Mood, recorded};
@@ -182,6 +183,19 @@ fn recorded_frames_are_read() {
     assert_eq!(answer::read_frame(text).unwrap().dropped.map(|dropped| dropped.len()), Some(1));
     assert!(answer::read_frame(r#"{"streams":[],"dropped_entries":null}"#).unwrap().dropped.is_none());
     assert_eq!(recorded("series").0, 200);
+}
+
+const RICH: &str = r#"{"streams": [{"stream":{"app":"a","zone":"\u00e9"},"values":[["1795211364109914515","a \"line\"\n",
+ {"structuredMetadata":{"k":"v"}}],["5","plain"]]},{"stream":{},"values":[]}]}"#;
+
+proptest! {
+    #[test]
+    fn damaged_frames_are_read_as_the_plain_reader_reads_them(damage in crate::json::damage()) {
+        let garbled = crate::json::garbled(RICH.as_bytes(), &damage);
+        let text = String::from_utf8_lossy(&garbled);
+        let told = |frame: Result<answer::Frame<'_>>| frame.ok().map(|frame| format!("{frame:?}"));
+        prop_assert_eq!(told(answer::read_frame(&text)), told(answer::plain_frame(&text)));
+    }
 }
 
 #[test]
