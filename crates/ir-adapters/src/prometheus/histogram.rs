@@ -125,7 +125,7 @@ pub(super) struct Parts {
 }
 
 impl Parts {
-    pub(super) fn new(of: &Series, samples: Samples, bounds: &[f64]) -> Self {
+    pub(super) fn new(of: &Series, samples: Samples, bounds: &[f64], shared: impl Fn(Series) -> Arc<Series>) -> Self {
         let counts = samples == Samples::Raw;
         let kind = if counts { MetricKind::Counter } else { MetricKind::Gauge };
         let part = |name: &str, kind: MetricKind, unit: &str| Series {
@@ -137,11 +137,11 @@ impl Parts {
         let bucket = |bound: f64| {
             let mut series = part("bucket", MetricKind::Bucket, "");
             series.labels.insert("le", if bound.is_finite() { bound.to_string() } else { "+Inf".to_owned() });
-            (bound, Arc::new(series))
+            (bound, shared(series))
         };
         let buckets =
             if counts { bounds.iter().copied().chain([f64::INFINITY]).map(bucket).collect() } else { Vec::new() };
-        Self { count: Arc::new(part("count", kind, "")), sum: Arc::new(part("sum", kind, &of.unit)), buckets }
+        Self { count: shared(part("count", kind, "")), sum: shared(part("sum", kind, &of.unit)), buckets }
     }
 
     pub(super) fn samples(&self, observed: &Observed) -> impl Iterator<Item = MetricSample> {

@@ -3,7 +3,7 @@
 //! Each poll reads every query from where it stood up to a little before now, in slices. A sample stands in Prometheus once its
 //! scrape has ended, under the time at which the scrape began: what takes longer than that little is not seen.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
@@ -57,6 +57,8 @@ pub struct PrometheusSource {
     config: PrometheusConfig,
     client: Client,
     metadata: Mutex<Arc<Metadata>>,
+    /// The series of former polls, so that all samples of a series share one.
+    known: Mutex<HashSet<Arc<Series>>>,
 }
 
 impl PrometheusSource {
@@ -84,7 +86,10 @@ impl PrometheusSource {
         match HttpUrl::parse(&config.url) {
             Ok(url) if !url.path().contains('?') => {
                 let client = Client { http: client, url };
-                ConfigError::check(problems, Self { config, client, metadata: Mutex::default() })
+                ConfigError::check(
+                    problems,
+                    Self { config, client, metadata: Mutex::default(), known: Mutex::default() },
+                )
             }
             Ok(_) => {
                 problems.push(Problem::at("url", "parameters do not belong into it"));
@@ -232,10 +237,11 @@ impl PrometheusSource {
             match series {
                 Ok(series) => {
                     if n_histograms > 0 {
-                        let parts = Parts::new(&series, query.samples, &self.config.histogram_bounds);
+                        let shared = |series| self.shared(series);
+                        let parts = Parts::new(&series, query.samples, &self.config.histogram_bounds, shared);
                         gathered.batch.metrics.extend(histograms().flat_map(|observed| parts.samples(observed)));
                     }
-                    let series = Arc::new(series);
+                    let series = self.shared(series);
                     let metric = |s: &Sample| MetricSample { series: series.clone(), at: s.at(), value: s.value };
                     gathered.batch.metrics.reserve(n_new);
                     let new = matrix.values.iter().filter(|sample| is_new(sample.millis));
@@ -247,6 +253,21 @@ impl PrometheusSource {
                 }
             }
         }
+    }
+
+    /// The same series as in former polls.
+    fn shared(&self, series: Series) -> Arc<Series> {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = known.get(&series) {
+            return known.clone();
+        }
+        // Series come and go. Without a look at which of them went, all begin anew now and then.
+        if known.len() >= self.config.max_series.saturating_mul(self.config.query.len()) {
+            known.clear();
+        }
+        let series = Arc::new(series);
+        known.insert(series.clone());
+        series
     }
 
     fn series_of(&self, query: &PrometheusQuery, matrix: &Matrix<'_>, metadata: &Metadata) -> Result<Series, String> {

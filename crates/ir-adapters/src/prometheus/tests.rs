@@ -286,6 +286,7 @@ async fn raw_samples_at_the_edges_come_once_whatever_the_version_of_the_server()
     assert!(all.windows(2).all(|pair| pair[1].at.since(pair[0].at) == Duration::from_millis(500)));
     let series = &all[0].series;
     assert_eq!((series.entity.as_str(), series.kind, series.labels.len()), ("web", MetricKind::Counter, 0));
+    assert!(all.iter().all(|sample| Arc::ptr_eq(&sample.series, series)), "polls share their series");
 }
 
 #[tokio::test]
