@@ -195,30 +195,34 @@ pub(crate) fn number(text: &str) -> Option<f64> {
 /// rounded correctly (W. D. Clinger: How to Read Floating Point Numbers Accurately, PLDI 1990, section 3).
 #[cfg(feature = "prometheus")]
 fn plain_decimal(text: &[u8]) -> Option<(f64, usize)> {
-    const MAX_DIGITS: u32 = 15;
+    const MAX_DIGITS: usize = 15;
     const POWERS: [f64; 16] = [1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15];
     let negative = text.first() == Some(&b'-');
-    let (mut mantissa, mut n_digits, mut decimals) = (0_u64, 0_u32, None::<u32>);
-    for (at, byte) in text.iter().enumerate().skip(usize::from(negative)) {
-        match byte {
-            b'0'..=b'9' => {
-                mantissa = mantissa * 10 + u64::from(byte - b'0');
-                n_digits += 1;
-                if n_digits > MAX_DIGITS {
-                    return None;
-                }
-                decimals = decimals.map(|n| n + 1);
-            }
-            b'.' if decimals.is_none() => decimals = Some(0),
-            b'"' if n_digits > 0 => {
-                #[expect(clippy::cast_precision_loss, reason = "it has at most 15 digits")]
-                let value = mantissa as f64 / POWERS.get(decimals.unwrap_or(0) as usize)?;
-                return Some((if negative { -value } else { value }, at));
-            }
-            _ => return None,
+    let mut mantissa = 0_u64;
+    let mut digits = |from: usize| -> Option<usize> {
+        let mut at = from;
+        while let Some(byte @ b'0'..=b'9') = text.get(at) {
+            // It may wrap where there are too many digits, and is not used then.
+            mantissa = mantissa.wrapping_mul(10).wrapping_add(u64::from(byte - b'0'));
+            at += 1;
         }
+        Some(at).filter(|at| at - from <= MAX_DIGITS)
+    };
+    let begin = usize::from(negative);
+    let mut at = digits(begin)?;
+    let (mut n_digits, mut decimals) = (at - begin, 0);
+    if text.get(at) == Some(&b'.') {
+        let point = at;
+        at = digits(point + 1)?;
+        decimals = at - point - 1;
+        n_digits += decimals;
     }
-    None
+    if text.get(at) != Some(&b'"') || n_digits == 0 || n_digits > MAX_DIGITS {
+        return None;
+    }
+    #[expect(clippy::cast_precision_loss, reason = "it has at most 15 digits")]
+    let value = mantissa as f64 / POWERS.get(decimals)?;
+    Some((if negative { -value } else { value }, at))
 }
 
 #[cfg(test)]

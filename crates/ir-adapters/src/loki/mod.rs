@@ -369,6 +369,7 @@ impl LokiSource {
 
     /// Takes what is new behind `position`.
     fn take(&self, answer: Answer<'_>, position: &Position, gathered: &mut Gathered) {
+        gathered.lines.reserve(answer.len());
         for Stream { stream, values } in answer.streams {
             let about = |label: &String| stream.iter().find(|(key, _)| key == label).map(|(_, value)| value);
             let entity = self.config.entity_labels.iter().find_map(about).map(|name| EntityId::new(name.as_ref()));

@@ -3,14 +3,14 @@
 //! Each poll reads every query from where it stood up to a little before now, in slices. A sample stands in Prometheus once its
 //! scrape has ended, under the time at which the scrape began: what takes longer than that little is not seen.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use ir_core::config::Problem;
 use ir_core::{
-    ConfigError, Ctx, Cursor, EntityId, Error, ErrorKind, Labels, MetricSample, Polled, Result, Series, SignalSource,
-    Timestamp,
+    ConfigError, Ctx, Cursor, EntityId, Error, ErrorKind, Labels, Polled, Result, Series, SignalSource, Timestamp,
 };
 
 use crate::http::{HttpClient, HttpConfig, HttpUrl};
@@ -20,6 +20,7 @@ mod client;
 mod config;
 mod histogram;
 mod metadata;
+mod runs;
 mod state;
 #[cfg(test)]
 mod state_tests;
@@ -29,10 +30,11 @@ mod tests;
 pub use config::{PrometheusConfig, PrometheusQuery, Samples};
 pub use state::{PrometheusState, PrometheusStateConfig};
 
-use answer::{Answer, Matrix, Sample};
+use answer::{Answer, Matrix};
 use client::Client;
 use histogram::Parts;
 use metadata::Metadata;
+use runs::Run;
 
 const COMPONENT: &str = "prometheus";
 /// How many problems of one poll are told in words; the rest is only counted.
@@ -223,6 +225,7 @@ impl PrometheusSource {
         }
         let metadata = self.metadata();
         let is_new = |millis: i64| after < millis && millis <= until;
+        let mut runs = Vec::with_capacity(answer.series.len());
         for (n, matrix) in answer.series.iter().enumerate() {
             let n_new = matrix.values.iter().filter(|sample| is_new(sample.millis)).count();
             let histograms = || matrix.histograms.iter().filter(|observed| is_new(observed.millis));
@@ -241,11 +244,12 @@ impl PrometheusSource {
                         let parts = Parts::new(&series, query.samples, &self.config.histogram_bounds, shared);
                         gathered.batch.metrics.extend(histograms().flat_map(|observed| parts.samples(observed)));
                     }
-                    let series = self.shared(series);
-                    let metric = |s: &Sample| MetricSample { series: series.clone(), at: s.at(), value: s.value };
-                    gathered.batch.metrics.reserve(n_new);
-                    let new = matrix.values.iter().filter(|sample| is_new(sample.millis));
-                    gathered.batch.metrics.extend(new.map(metric));
+                    let samples = if n_new == matrix.values.len() {
+                        Cow::Borrowed(matrix.values.as_slice())
+                    } else {
+                        matrix.values.iter().copied().filter(|sample| is_new(sample.millis)).collect()
+                    };
+                    runs.push(Run { series: self.shared(series), samples });
                 }
                 Err(problem) => {
                     gathered.dropped += (n_new + n_histograms) as u64;
@@ -253,6 +257,7 @@ impl PrometheusSource {
                 }
             }
         }
+        runs::append(runs, &mut gathered.batch.metrics);
     }
 
     /// The same series as in former polls.
