@@ -40,7 +40,7 @@ mod blocking;
 mod inbox;
 #[cfg(any(feature = "loki", feature = "prometheus"))]
 mod json;
-#[cfg(any(feature = "prometheus", feature = "remote-write"))]
+#[cfg(any(feature = "prometheus", feature = "remote-write", feature = "scrape"))]
 mod prom;
 
 pub use clock::SystemClock;

@@ -1,9 +1,11 @@
 //! Customs of Prometheus that several adapters share.
 
+#[cfg(any(feature = "prometheus", feature = "remote-write"))]
 use ir_core::MetricKind;
 
 /// What a metric's name says by the custom of Prometheus and the rules of OpenMetrics. `has_bound` is whether there is a label
 /// `le`.
+#[cfg(any(feature = "prometheus", feature = "remote-write"))]
 pub(crate) fn kind_of(metric: &str, has_bound: bool) -> MetricKind {
     let counts = ["_total", "_count", "_sum"].iter().any(|ending| metric.ends_with(ending));
     match metric {
@@ -12,4 +14,14 @@ pub(crate) fn kind_of(metric: &str, has_bound: bool) -> MetricKind {
         _ if counts => MetricKind::Counter,
         _ => MetricKind::Gauge,
     }
+}
+
+/// The unit that the name tells, as Prometheus asks names to do. Counts have none.
+#[cfg(any(feature = "prometheus", feature = "scrape"))]
+pub(crate) fn unit_of(name: &str) -> &'static str {
+    let name = name.strip_suffix("_total").or_else(|| name.strip_suffix("_sum")).unwrap_or(name);
+    ["seconds", "bytes", "ratio", "celsius", "meters", "volts", "amperes", "joules", "grams"]
+        .into_iter()
+        .find(|unit| name.strip_suffix(unit).is_some_and(|rest| rest.ends_with('_')))
+        .unwrap_or_default()
 }

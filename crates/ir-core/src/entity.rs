@@ -1,6 +1,7 @@
 //! What can be observed and acted on, and the labels that tell things apart.
 
 use std::fmt;
+use std::sync::Arc;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -9,7 +10,7 @@ use smallvec::SmallVec;
 use crate::error::{Error, ErrorKind, Result};
 pub use crate::id::EntityId;
 
-/// Labels: sorted by key, each key once. Up to four live without an allocation of their own list.
+/// Labels: sorted by key, each key once. Up to four live without an allocation of their own list. Clones share the texts.
 ///
 /// # Examples
 ///
@@ -20,7 +21,7 @@ pub use crate::id::EntityId;
 /// assert_eq!(labels.to_string(), r#"{app="shop",zone="a"}"#);
 /// ```
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Labels(SmallVec<[(Box<str>, Box<str>); 4]>);
+pub struct Labels(SmallVec<[(Arc<str>, Arc<str>); 4]>);
 
 impl Labels {
     /// No labels.
@@ -30,7 +31,7 @@ impl Labels {
     }
 
     /// Sets `key` to `value`, replacing what was there.
-    pub fn insert(&mut self, key: impl Into<Box<str>>, value: impl Into<Box<str>>) {
+    pub fn insert(&mut self, key: impl Into<Arc<str>>, value: impl Into<Arc<str>>) {
         let (key, value) = (key.into(), value.into());
         match self.0.binary_search_by(|(k, _)| k.cmp(&key)) {
             Ok(at) => self.0[at].1 = value,
@@ -46,7 +47,7 @@ impl Labels {
     }
 
     /// Removes `key` and gives its value.
-    pub fn remove(&mut self, key: &str) -> Option<Box<str>> {
+    pub fn remove(&mut self, key: &str) -> Option<Arc<str>> {
         let at = self.0.binary_search_by(|(k, _)| k.as_ref().cmp(key)).ok()?;
         Some(self.0.remove(at).1)
     }
@@ -69,7 +70,7 @@ impl Labels {
     }
 }
 
-impl<K: Into<Box<str>>, V: Into<Box<str>>> FromIterator<(K, V)> for Labels {
+impl<K: Into<Arc<str>>, V: Into<Arc<str>>> FromIterator<(K, V)> for Labels {
     fn from_iter<I: IntoIterator<Item = (K, V)>>(pairs: I) -> Self {
         let mut labels = Self::new();
         for (key, value) in pairs {

@@ -56,7 +56,10 @@ struct Program {
 
 impl Program {
     fn check(&self, log: &Path, deep: bool) -> Check {
-        let mut task = Task::new(&self.path).dir(&self.folder).env("CARGO_MANIFEST_DIR", &self.folder);
+        // Tests about staying power restart servers for so long, unless the caller says otherwise.
+        let soak = std::env::var("IR_SOAK_SECS").unwrap_or_else(|_| if deep { "600" } else { "60" }.to_owned());
+        let task = Task::new(&self.path).dir(&self.folder);
+        let mut task = task.env("CARGO_MANIFEST_DIR", &self.folder).env("IR_SOAK_SECS", soak);
         // proptest reads this itself: eight times its usual number of cases, unless the caller asks for another.
         if deep && std::env::var_os("PROPTEST_CASES").is_none() {
             task = task.env("PROPTEST_CASES", "2048");

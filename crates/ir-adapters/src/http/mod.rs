@@ -69,6 +69,8 @@ pub struct HttpReply {
     pub status: u16,
     /// The content.
     pub body: Bytes,
+    /// What the content is, as the header `content-type` says it.
+    pub content_type: Option<String>,
     /// When to come again, as the header `retry-after` says it: seconds, or a date.
     pub retry_after: Option<String>,
 }
@@ -116,7 +118,7 @@ pub struct HttpClient {
 }
 
 /// What carries the bytes: a connection, with or without TLS.
-trait Wire: AsyncRead + AsyncWrite + Send + Unpin {}
+pub(crate) trait Wire: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Wire for T {}
 
@@ -242,6 +244,25 @@ impl HttpClient {
         Error::new(ErrorKind::Unavailable, self.component.clone(), message)
     }
 
+    /// A connection for a WebSocket, and its first request.
+    #[cfg(feature = "loki-tail")]
+    pub(crate) async fn open(
+        &self,
+        ctx: &Ctx,
+        url: &HttpUrl,
+        headers: &[(&str, &str)],
+    ) -> Result<(Box<dyn Wire>, hyper::Request<()>)> {
+        let ctx = ctx.with_timeout(Duration::from_millis(self.config.connect_timeout_ms));
+        let mut request = self.request("GET", url, headers, Bytes::new())?.map(|_| ());
+        let scheme = if url.is_tls() { "wss" } else { "ws" };
+        let uri = format!("{scheme}://{}{}", url.authority(), url.path());
+        *request.uri_mut() = uri.parse().map_err(|error| {
+            Error::new(ErrorKind::InvalidInput, self.component.clone(), format!("`{url}` is no address: {error}"))
+        })?;
+        let wire = ctx.run(&self.component, async { self.wire(url, self.reached(url).await?).await }).await?;
+        Ok((wire, request))
+    }
+
     async fn connect(&self, ctx: &Ctx, url: &HttpUrl) -> Result<Link> {
         let ctx = ctx.with_timeout(Duration::from_millis(self.config.connect_timeout_ms));
         let failed = |error: &dyn std::fmt::Display| self.unavailable(format!("cannot reach `{url}`: {error}"));
@@ -339,10 +360,10 @@ impl HttpClient {
             sender.ready().await.map_err(broke)?;
             let reply = sender.send_request(request).await.map_err(broke)?;
             let status = reply.status().as_u16();
-            let retry_after = reply.headers().get("retry-after").and_then(|value| value.to_str().ok());
-            let retry_after = retry_after.map(str::to_owned);
+            let header = |name: &str| Some(reply.headers().get(name)?.to_str().ok()?.to_owned());
+            let (content_type, retry_after) = (header("content-type"), header("retry-after"));
             let body = self.read_body(reply.into_body()).await?;
-            Ok(HttpReply { status, body, retry_after })
+            Ok(HttpReply { status, body, content_type, retry_after })
         };
         futures::pin_mut!(talk);
         futures::future::poll_fn(|cx| {

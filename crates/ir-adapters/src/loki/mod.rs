@@ -3,7 +3,9 @@
 //! Each poll reads every query from where it stood up to a little before now, page by page. Lines that Loki receives later than
 //! that little are not seen. What is read in one poll is bounded; the next poll goes on from there.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use ir_core::config::Problem;
@@ -12,19 +14,31 @@ use ir_core::{
     Timestamp,
 };
 use schemars::JsonSchema;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::http::{HttpClient, HttpConfig, HttpUrl};
+use crate::json::Pairs;
 
 mod answer;
 mod client;
+#[cfg(test)]
+mod double;
 mod position;
+#[cfg(feature = "loki-tail")]
+mod seen;
+#[cfg(feature = "loki-tail")]
+mod tail;
 #[cfg(test)]
 mod tests;
 
 use answer::{Answer, Entry, Stream};
 use client::{Client, Range};
 use position::Position;
+#[cfg(feature = "loki-tail")]
+use seen::Seen;
+#[cfg(feature = "loki-tail")]
+pub use tail::{LokiTail, LokiTailConfig};
 
 const COMPONENT: &str = "loki";
 /// How many problems of one poll are told in words; the rest is only counted.
@@ -75,6 +89,9 @@ pub struct LokiConfig {
     /// The most bytes of one page. 32 MiB.
     #[schemars(range(min = 1))]
     pub max_bytes: usize,
+    /// The most names, values or streams that are found at once. 5,000.
+    #[schemars(range(min = 1))]
+    pub max_found: usize,
 }
 
 impl Default for LokiConfig {
@@ -91,6 +108,7 @@ impl Default for LokiConfig {
             max_pages: 10,
             timeout_ms: 5_000,
             max_bytes: 32 << 20,
+            max_found: 5_000,
         }
     }
 }
@@ -146,6 +164,18 @@ impl LokiSource {
         let client = Client { http: client, url, tenant: config.tenant.clone() };
         ConfigError::check(problems, Self { config, client })
     }
+
+    /// Reads a recorded answer of the server as a poll would: the content of a reply of `query_range` with status 200. All of
+    /// its lines count, whatever their times, sorted by time. Nothing is asked.
+    ///
+    /// # Errors
+    ///
+    /// `Unavailable` when the answer cannot be read, `InvalidConfig` when it holds no lines but samples.
+    pub fn read_recorded(&self, body: &[u8]) -> Result<Polled> {
+        let mut gathered = Gathered::default();
+        self.take(answer::read(body)?, &Position::at(i64::MIN), &mut gathered);
+        Ok(gathered.polled(Cursor::default()))
+    }
 }
 
 impl LokiConfig {
@@ -177,6 +207,7 @@ impl LokiConfig {
             ("max_pages", self.max_pages == 0),
             ("timeout_ms", self.timeout_ms == 0),
             ("max_bytes", self.max_bytes == 0),
+            ("max_found", self.max_found == 0),
         ];
         let zero = bounds.into_iter().filter(|(_, is_zero)| *is_zero);
         problems.extend(zero.map(|(field, _)| Problem::at(field, "must be more than 0")));
@@ -190,9 +221,34 @@ struct Gathered {
     lines: Vec<LogRecord>,
     dropped: u64,
     problems: Vec<String>,
+    /// What came by another way already, where there is one.
+    #[cfg(feature = "loki-tail")]
+    seen: Option<Seen>,
 }
 
 impl Gathered {
+    /// Whether this entry is new, whatever way it comes.
+    #[cfg(feature = "loki-tail")]
+    fn admits(&mut self, stream: &Pairs<'_>, entry: &Entry<'_>) -> bool {
+        self.seen.as_mut().is_none_or(|seen| seen.insert(stream, entry))
+    }
+
+    /// There is one way only.
+    #[cfg(not(feature = "loki-tail"))]
+    #[expect(clippy::unused_self, reason = "with the feature `loki-tail` it remembers")]
+    fn admits(&self, _stream: &Pairs<'_>, _entry: &Entry<'_>) -> bool {
+        true
+    }
+
+    /// All of it, by time.
+    fn polled(mut self, next: Cursor) -> Polled {
+        // A record is large: its place is found first, and it is moved once.
+        self.lines.sort_by_cached_key(|line| line.at);
+        let mut polled = Polled { next, dropped: self.dropped, problems: self.problems, ..Polled::default() };
+        polled.batch.logs = self.lines;
+        polled
+    }
+
     fn drop_some(&mut self, n: u64, problem: impl FnOnce() -> String) {
         self.dropped += n;
         self.tell(problem);
@@ -206,6 +262,49 @@ impl Gathered {
 }
 
 impl LokiSource {
+    /// The names of the labels that there are between two times: what there is to watch. At most `max_found` of them.
+    ///
+    /// # Errors
+    ///
+    /// `Unavailable`, `Timeout`, `RateLimited`, `Unauthorized`; `InvalidConfig` when the range is longer than the server allows;
+    /// `InvalidInput` when the answer is larger than `max_bytes`.
+    pub async fn labels(&self, ctx: &Ctx, from: Timestamp, until: Timestamp) -> Result<Vec<String>> {
+        let reply = self.client.labels(ctx, None, (from.as_nanos(), until.as_nanos())).await?;
+        self.found(&reply.body)
+    }
+
+    /// The values that a label has between two times. At most `max_found` of them.
+    ///
+    /// # Errors
+    ///
+    /// As for [`labels`](Self::labels).
+    pub async fn label_values(&self, ctx: &Ctx, label: &str, from: Timestamp, until: Timestamp) -> Result<Vec<String>> {
+        let reply = self.client.labels(ctx, Some(label), (from.as_nanos(), until.as_nanos())).await?;
+        self.found(&reply.body)
+    }
+
+    /// The streams that any of `selectors` gives between two times, by their labels. At most `max_found` of them.
+    ///
+    /// # Errors
+    ///
+    /// As for [`labels`](Self::labels), and `InvalidConfig` when a selector is none, or there is none at all.
+    pub async fn series(
+        &self,
+        ctx: &Ctx,
+        selectors: &[&str],
+        from: Timestamp,
+        until: Timestamp,
+    ) -> Result<Vec<Labels>> {
+        let reply = self.client.series(ctx, selectors, (from.as_nanos(), until.as_nanos())).await?;
+        self.found(&reply.body)
+    }
+
+    fn found<T: DeserializeOwned>(&self, body: &[u8]) -> Result<Vec<T>> {
+        let mut found: Vec<T> = answer::read_data(body)?;
+        found.truncate(self.config.max_found);
+        Ok(found)
+    }
+
     /// Reads a query from `position` up to `end`, which moves as pages come; an error leaves it behind the last whole page.
     async fn read(
         &self,
@@ -227,7 +326,7 @@ impl LokiSource {
             let next = match last {
                 Some(last) if answer.len() >= self.config.page => {
                     if last <= position.nanos {
-                        self.read_nanosecond(ctx, query, position, &answer, gathered).await?;
+                        self.read_nanosecond(ctx, query, position, answer, gathered).await?;
                         *position = Position::at(position.nanos.saturating_add(1));
                         continue;
                     }
@@ -236,7 +335,7 @@ impl LokiSource {
                 }
                 _ => Position::at(until),
             };
-            self.take(&answer, position, gathered);
+            self.take(answer, position, gathered);
             *position = next;
         }
         Ok(())
@@ -248,37 +347,46 @@ impl LokiSource {
         ctx: &Ctx,
         query: &str,
         position: &Position,
-        first: &Answer<'_>,
+        first: Answer<'_>,
         gathered: &mut Gathered,
     ) -> Result<()> {
         let nanos = position.nanos;
         let range = Range { start: nanos, end: nanos.saturating_add(1), limit: self.config.page, backward: true };
         let reply = self.client.query_range(ctx, query, range).await?;
         let other = answer::read(&reply.body)?;
-        self.take(first, position, gathered);
+        let (of_first, of_other) = (names_at(nanos, &first), names_at(nanos, &other));
+        let is_whole = other.len() < self.config.page;
+        let apart = of_first.is_disjoint(&of_other);
         let mut known = position.clone();
-        known.seen.extend(names_at(nanos, first));
-        self.take(&other, &known, gathered);
-        let apart = names_at(nanos, first).is_disjoint(&names_at(nanos, &other));
-        if apart && other.len() >= self.config.page {
+        known.seen.extend(of_first);
+        self.take(first, position, gathered);
+        self.take(other, &known, gathered);
+        if apart && !is_whole {
             gathered.drop_some(1, || format!("more than {} lines of one nanosecond", 2 * self.config.page));
         }
         Ok(())
     }
 
     /// Takes what is new behind `position`.
-    fn take(&self, answer: &Answer<'_>, position: &Position, gathered: &mut Gathered) {
-        for stream in &answer.streams {
-            let about = |label: &String| stream.stream.iter().find(|(key, _)| key == label).map(|(_, value)| value);
+    fn take(&self, answer: Answer<'_>, position: &Position, gathered: &mut Gathered) {
+        gathered.lines.reserve(answer.len());
+        for Stream { stream, values } in answer.streams {
+            let about = |label: &String| stream.iter().find(|(key, _)| key == label).map(|(_, value)| value);
             let entity = self.config.entity_labels.iter().find_map(about).map(|name| EntityId::new(name.as_ref()));
-            for entry in &stream.values {
-                if position.has(stream, entry) {
-                    continue;
+            let mut new = values;
+            new.retain(|entry| !position.has(&stream, entry) && gathered.admits(&stream, entry));
+            if new.is_empty() {
+                continue;
+            }
+            match entity {
+                Some(Ok(entity)) => {
+                    let mut common = Common::new(entity, &stream);
+                    gathered.lines.extend(new.into_iter().map(|entry| common.record(entry)));
                 }
-                match &entity {
-                    Some(Ok(entity)) => gathered.lines.push(record(entity, stream, entry)),
-                    Some(Err(error)) => gathered.drop_some(1, || error.message().to_owned()),
-                    None => gathered.drop_some(1, || "a stream has none of the labels that name an entity".to_owned()),
+                Some(Err(error)) => gathered.drop_some(new.len() as u64, || error.message().to_owned()),
+                None => {
+                    let nobody = || "a stream has none of the labels that name an entity".to_owned();
+                    gathered.drop_some(new.len() as u64, nobody);
                 }
             }
         }
@@ -290,22 +398,72 @@ fn names_at(nanos: i64, answer: &Answer<'_>) -> BTreeSet<String> {
     let mut names = BTreeSet::new();
     for stream in &answer.streams {
         let there = stream.values.iter().filter(|entry| entry.nanos == nanos);
-        names.extend(there.map(|entry| position::name(stream, entry)));
+        names.extend(there.map(|entry| position::name(&stream.stream, entry)));
     }
     names
 }
 
-fn record(entity: &EntityId, stream: &Stream<'_>, entry: &Entry<'_>) -> LogRecord {
-    let pairs = || stream.stream.iter().chain(&entry.metadata);
-    let level = |name: &str| pairs().find(|(key, _)| key == name).and_then(|(_, value)| level_of(value));
-    let fields: Labels = pairs().take(MAX_FIELDS).map(|(key, value)| (key.as_ref(), value.as_ref())).collect();
-    LogRecord {
-        entity: entity.clone(),
-        at: Timestamp::from_nanos(entry.nanos),
-        level: level("detected_level").or_else(|| level("level")),
-        message: entry.line.clone().into_owned(),
-        fields,
+/// What the lines of one stream have in common.
+#[derive(Debug)]
+struct Common {
+    entity: EntityId,
+    /// The stream's labels, as far as they fit.
+    fields: Labels,
+    /// What `detected_level` and `level` say among them.
+    levels: [Option<LogLevel>; 2],
+    /// How many fields there is room for.
+    room: usize,
+    /// The metadata that came last, by name: the same names come with every line, and often the same values.
+    last: Vec<(Arc<str>, Arc<str>)>,
+}
+
+const LEVELS: [&str; 2] = ["detected_level", "level"];
+
+impl Common {
+    fn new(entity: EntityId, stream: &Pairs<'_>) -> Self {
+        let fields = stream.iter().take(MAX_FIELDS).map(|(key, value)| (key.as_ref(), value.as_ref())).collect();
+        let levels = LEVELS.map(|name| level_in(name, stream));
+        Self { entity, fields, levels, room: MAX_FIELDS.saturating_sub(stream.len()), last: Vec::new() }
     }
+
+    fn record(&mut self, entry: Entry<'_>) -> LogRecord {
+        let mut levels = (0..LEVELS.len()).map(|n| self.levels[n].or_else(|| level_in(LEVELS[n], &entry.metadata)));
+        let level = levels.find_map(|level| level);
+        let mut fields = self.fields.clone();
+        for (key, value) in entry.metadata.into_iter().take(self.room) {
+            let (key, value) = self.shared(key, value);
+            fields.insert(key, value);
+        }
+        LogRecord {
+            entity: self.entity.clone(),
+            at: Timestamp::from_nanos(entry.nanos),
+            level,
+            message: entry.line.into_owned(),
+            fields,
+        }
+    }
+
+    fn shared(&mut self, key: Cow<'_, str>, value: Cow<'_, str>) -> (Arc<str>, Arc<str>) {
+        match self.last.iter_mut().find(|(known, _)| known.as_ref() == key) {
+            Some((known, last)) => {
+                if last.as_ref() != value {
+                    *last = value.into();
+                }
+                (known.clone(), last.clone())
+            }
+            None => {
+                let pair: (Arc<str>, Arc<str>) = (key.into(), value.into());
+                if self.last.len() < MAX_FIELDS {
+                    self.last.push(pair.clone());
+                }
+                pair
+            }
+        }
+    }
+}
+
+fn level_in(name: &str, pairs: &Pairs<'_>) -> Option<LogLevel> {
+    pairs.iter().find(|(key, _)| key == name).and_then(|(_, value)| level_of(value))
 }
 
 /// The words that Loki detects, and their usual variants.
@@ -351,10 +509,6 @@ impl SignalSource for LokiSource {
         if let Some(error) = failed.filter(|_| n_failed == self.config.query.len()) {
             return Err(error);
         }
-        gathered.lines.sort_by_key(|line| line.at);
-        let mut polled = Polled { next: position::write(&positions)?, ..Polled::default() };
-        polled.batch.logs = gathered.lines;
-        (polled.dropped, polled.problems) = (gathered.dropped, gathered.problems);
-        Ok(polled)
+        Ok(gathered.polled(position::write(&positions)?))
     }
 }

@@ -9,7 +9,8 @@ use ir_core::{Cursor, Digest, Error, ErrorKind, Result};
 use serde::{Deserialize, Serialize};
 
 use super::COMPONENT;
-use super::answer::{Entry, Stream};
+use super::answer::Entry;
+use crate::json::Pairs;
 
 /// Everything before `nanos` was given, and at `nanos` what `seen` names.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,15 +30,15 @@ impl Position {
     }
 
     /// Whether this entry was given.
-    pub(super) fn has(&self, stream: &Stream<'_>, entry: &Entry<'_>) -> bool {
+    pub(super) fn has(&self, stream: &Pairs<'_>, entry: &Entry<'_>) -> bool {
         entry.nanos < self.nanos || (entry.nanos == self.nanos && self.seen.contains(&name(stream, entry)))
     }
 }
 
 /// Entries of equal labels, time and content are one: Loki itself keeps only one of them.
-pub(super) fn name(stream: &Stream<'_>, entry: &Entry<'_>) -> String {
+pub(super) fn name(stream: &Pairs<'_>, entry: &Entry<'_>) -> String {
     let mut parts: Vec<&[u8]> = Vec::new();
-    for (key, value) in stream.stream.iter().chain(&entry.metadata) {
+    for (key, value) in stream.iter().chain(&entry.metadata) {
         parts.extend([key.as_bytes(), value.as_bytes()]);
     }
     parts.push(entry.line.as_bytes());
@@ -62,15 +63,15 @@ pub(super) fn write(positions: &BTreeMap<String, Position>) -> Result<Cursor> {
     Ok(Cursor::new(text))
 }
 
-mod text {
+pub(super) mod text {
     use serde::de::Error as _;
     use serde::{Deserialize as _, Deserializer, Serializer};
 
-    pub(super) fn serialize<S: Serializer>(nanos: &i64, serializer: S) -> Result<S::Ok, S::Error> {
+    pub(in crate::loki) fn serialize<S: Serializer>(nanos: &i64, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(nanos)
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<i64, D::Error> {
+    pub(in crate::loki) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<i64, D::Error> {
         String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
     }
 }

@@ -1,150 +1,20 @@
-//! Recorded answers of a real Loki, and a double that pages as it does.
+//! Range queries: recorded answers of a real Loki, and a double that pages as it does.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use ir_core::testkit::signal as laws;
 use ir_core::{Clock as _, ErrorKind, ManualClock};
+use proptest::prelude::*;
 use serde_json::{Value, json};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
 
+use super::double::{Double, Mood, recorded};
 use super::*;
-
-/// One exchange with the real server: status, and the body of the answer.
-fn recorded(name: &str) -> (u16, Vec<u8>) {
-    let path = format!("{}/tests/fixtures/loki/{name}.json", env!("CARGO_MANIFEST_DIR"));
-    let exchange: Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
-    let response = &exchange["response"];
-    let body = match response.get("body_json") {
-        Some(body) => body.to_string(),
-        None => response["body_text"].as_str().unwrap_or_default().to_owned(),
-    };
-    (response["status"].as_u64().unwrap().try_into().unwrap(), body.into_bytes())
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Line {
-    nanos: i64,
-    stream: &'static str,
-    text: String,
-}
-
-/// What the server does with a request instead of answering it.
-#[derive(Debug, Clone)]
-enum Mood {
-    Answers,
-    Says(u16, Vec<u8>),
-    Truncates,
-    Endless,
-    Hangs,
-}
-
-/// A Loki of the test: keeps lines, and answers range queries with the semantics of the real one. The start is within, the end
-/// is not; the limit is over all streams together; equal entries are one.
-#[derive(Debug)]
-struct Double {
-    lines: Mutex<Vec<Line>>,
-    mood: Mutex<Mood>,
-    n_asked: AtomicUsize,
-    heads: Mutex<Vec<String>>,
-}
-
-impl Double {
-    async fn start() -> (Arc<Self>, String) {
-        let double = Arc::new(Self {
-            lines: Mutex::default(),
-            mood: Mutex::new(Mood::Answers),
-            n_asked: AtomicUsize::new(0),
-            heads: Mutex::default(),
-        });
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
-        let shared = double.clone();
-        tokio::spawn(async move {
-            loop {
-                let (stream, _) = listener.accept().await.unwrap();
-                tokio::spawn(shared.clone().serve(stream));
-            }
-        });
-        (double, url)
-    }
-
-    fn add(&self, nanos: i64, stream: &'static str, text: impl Into<String>) {
-        let line = Line { nanos, stream, text: text.into() };
-        let mut lines = self.lines.lock().unwrap();
-        if !lines.contains(&line) {
-            lines.push(line);
-        }
-    }
-
-    fn mood(&self, mood: Mood) {
-        *self.mood.lock().unwrap() = mood;
-    }
-
-    async fn serve(self: Arc<Self>, mut stream: TcpStream) {
-        let mut read = Vec::new();
-        let mut chunk = [0; 4096];
-        while let Ok(n) = stream.read(&mut chunk).await
-            && n > 0
-        {
-            read.extend_from_slice(&chunk[..n]);
-            if !read.ends_with(b"\r\n\r\n") {
-                continue;
-            }
-            let head = String::from_utf8(std::mem::take(&mut read)).unwrap();
-            self.n_asked.fetch_add(1, Ordering::SeqCst);
-            self.heads.lock().unwrap().push(head.to_ascii_lowercase());
-            let mood = self.mood.lock().unwrap().clone();
-            let cut = matches!(mood, Mood::Truncates);
-            let (status, body) = match mood {
-                Mood::Answers | Mood::Truncates => (200, self.answer(&head)),
-                Mood::Says(status, body) => (status, body),
-                Mood::Endless => (200, b" ".repeat(1 << 20)),
-                Mood::Hangs => return std::future::pending().await,
-            };
-            let head = format!("HTTP/1.1 {status} X\r\ncontent-length: {}\r\n\r\n", body.len());
-            let body = if cut { &body[..body.len() / 2] } else { &body[..] };
-            // A client that has seen enough hangs up.
-            if stream.write_all(head.as_bytes()).await.is_err() || stream.write_all(body).await.is_err() || cut {
-                return;
-            }
-        }
-    }
-
-    fn answer(&self, head: &str) -> Vec<u8> {
-        let target = head.split(' ').nth(1).unwrap();
-        assert!(target.starts_with("/loki/api/v1/query_range?"), "{target}");
-        let value = |name: &str| {
-            let pairs = target.split_once('?').unwrap().1.split('&');
-            pairs.filter_map(|pair| pair.split_once('=')).find(|(key, _)| *key == name).unwrap().1
-        };
-        let number = |name: &str| value(name).parse::<i64>().unwrap();
-        let mut lines = self.lines.lock().unwrap().clone();
-        lines.retain(|line| number("start") <= line.nanos && line.nanos < number("end"));
-        lines.sort_by_key(|line| line.nanos);
-        if value("direction") == "backward" {
-            lines.reverse();
-        }
-        lines.truncate(number("limit").try_into().unwrap());
-        let mut streams: BTreeMap<&str, Vec<Value>> = BTreeMap::new();
-        for line in lines {
-            streams.entry(line.stream).or_default().push(json!([line.nanos.to_string(), line.text]));
-        }
-        let labels = |stream: &str| match stream {
-            "" => json!({ "zone": "a" }),
-            stream => json!({ "service_name": stream, "detected_level": "error" }),
-        };
-        let result: Vec<Value> =
-            streams.into_iter().map(|(s, values)| json!({ "stream": labels(s), "values": values })).collect();
-        json!({ "status": "success", "data": { "resultType": "streams", "result": result } }).to_string().into_bytes()
-    }
-}
 
 const SECOND: i64 = 1_000_000_000;
 
-fn config(url: &str) -> LokiConfig {
+pub(super) fn config(url: &str) -> LokiConfig {
     let query = vec![LokiQuery { name: "all".into(), query: "{zone=\"a\"} |= \"x & y\"".into() }];
     LokiConfig {
         url: url.to_owned(),
@@ -314,7 +184,9 @@ fn recorded_answers_are_read() {
     let answer = answer::read(&body).unwrap();
     let stream = &answer.streams[0];
     assert_eq!(stream.values[0].metadata[0], ("detected_level".into(), "info".into()));
-    let line = record(&EntityId::literal("payments"), stream, &stream.values[0]);
+    assert_eq!(stream.values[0].nanos, 1_795_211_364_109_914_515);
+    let entry = answer::read(&body).unwrap().streams.remove(0).values.remove(0);
+    let line = Common::new(EntityId::literal("payments"), &stream.stream).record(entry);
     assert_eq!((line.level, line.fields.get("trace_id")), (Some(LogLevel::Info), Some("t16")));
     assert_eq!((line.at.as_nanos(), line.fields.get("status")), (1_795_211_364_109_914_515, None));
     for (name, entries) in [("query_range_empty", 0), ("query_range_structured_metadata", 2)] {
@@ -324,6 +196,72 @@ fn recorded_answers_are_read() {
     assert_eq!(answer::read(br#"{"status":"success"}"#).unwrap().len(), 0);
     let error = answer::read(&recorded("query_range_matrix").1).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidConfig, "{error}");
+}
+
+/// What the quick reader gives must be what the plain one gives; it may always give up.
+fn readers_agree(body: &[u8]) -> bool {
+    let quick = answer::quick(body).map(|envelope| format!("{envelope:?}"));
+    let plain = answer::plain(body).map(|envelope| format!("{envelope:?}"));
+    if let Some(quick) = &quick {
+        assert_eq!(Some(quick), plain.as_ref().ok(), "{}", String::from_utf8_lossy(body));
+    }
+    quick.is_some()
+}
+
+#[test]
+fn recorded_answers_are_read_quickly_and_as_plainly() {
+    for name in [
+        "query_range_two_streams",
+        "query_range_categorized_labels",
+        "query_range_structured_metadata",
+        "query_range_pipeline_error_label",
+        "query_range_streams_forward",
+        "query_range_mixed_kept",
+        "query_range_empty",
+    ] {
+        let (_, body) = recorded(name);
+        assert!(readers_agree(&body), "{name}");
+        for cut in (0..body.len()).step_by(7) {
+            assert!(!readers_agree(&body[..cut]), "{name} cut at {cut}");
+            assert!(answer::read(&body[..cut]).is_err(), "{name} cut at {cut}");
+        }
+    }
+    assert!(!readers_agree(&recorded("query_range_matrix").1));
+}
+
+const RICH: &str = r#"{"status":"success","data":{"resultType":"streams","encodingFlags":["categorize-labels"],"result":[
+ {"stream":{"app":"a\\b","zone":"\u00e9"},"values":[["1795211364109914515","a \"line\"\n",{"structuredMetadata":{"k":"v"}}],
+ ["-1","",{"parsed":{"a":"b"}}],["5","plain"]]},{"values":[],"stream":{},"more":null}],"stats":{"n":[1e3,true]}}}"#;
+
+proptest! {
+    #[test]
+    fn damaged_answers_are_read_as_the_plain_reader_reads_them(damage in crate::json::damage()) {
+        readers_agree(&crate::json::garbled(RICH.as_bytes(), &damage));
+    }
+
+    #[test]
+    fn lines_are_read_as_they_were_written(lines in prop::collection::vec((any::<i64>(), "\\PC{0,30}|[\\\\\"\n\t]{0,9}"), 0..9)) {
+        let values: Vec<Value> = lines.iter().map(|(nanos, line)| json!([nanos.to_string(), line])).collect();
+        let result = json!([{ "stream": { "app": "a" }, "values": values }]);
+        let body = json!({ "status": "success", "data": { "resultType": "streams", "result": result } }).to_string();
+        prop_assert!(readers_agree(body.as_bytes()));
+        let answer = answer::read(body.as_bytes()).unwrap();
+        let read: Vec<(i64, String)> =
+            answer.streams[0].values.iter().map(|entry| (entry.nanos, entry.line.to_string())).collect();
+        prop_assert_eq!(read, lines);
+    }
+}
+
+#[test]
+fn a_recorded_answer_gives_what_a_poll_gives() {
+    assert!(answer::quick(RICH.as_bytes()).is_some(), "the tests above are about something");
+    let source = LokiSource::new(config("http://h")).unwrap();
+    let polled = source.read_recorded(&recorded("query_range_categorized_labels").1).unwrap();
+    assert!(polled.batch.logs.len() == 2 && polled.batch.logs.is_sorted_by_key(|line| line.at));
+    let line = &polled.batch.logs[1];
+    assert_eq!((line.fields.get("pod"), line.fields.get("env"), polled.dropped), (Some("pay-0"), Some("prod"), 0));
+    assert_eq!(source.read_recorded(b"{").unwrap_err().kind(), ErrorKind::Unavailable);
+    assert_eq!(source.read_recorded(&recorded("query_range_matrix").1).unwrap_err().kind(), ErrorKind::InvalidConfig);
 }
 
 #[tokio::test]
@@ -369,7 +307,7 @@ async fn a_silent_server_costs_the_time_allowed_and_tenant_and_credentials_are_s
     assert!(!format!("{error:?} {source:?}").contains("canary"));
 }
 
-struct Pusher(Arc<Double>, AtomicUsize);
+pub(super) struct Pusher(pub(super) Arc<Double>, pub(super) AtomicUsize);
 
 #[async_trait]
 impl laws::Supply for Pusher {
@@ -433,4 +371,38 @@ async fn a_cursor_of_somebody_else_is_refused() {
         let error = stage.source.poll(&stage.ctx, &Cursor::new(text)).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::InvalidInput, "{text}");
     }
+}
+
+#[tokio::test]
+async fn labels_values_and_streams_are_found_within_the_bound() {
+    let stage = Stage::new(|config| config.max_found = 2).await;
+    let (from, until) = (Timestamp::from_nanos(1), Timestamp::from_nanos(2));
+    let (ctx, source) = (&stage.ctx, &stage.source);
+    let mood = |name: &str| stage.double.mood(Mood::Says(200, recorded(name).1));
+    let asked = || {
+        let head = stage.double.heads.lock().unwrap().pop().unwrap();
+        head.split(' ').nth(1).unwrap().strip_prefix("/loki/api/v1/").unwrap().to_owned()
+    };
+    mood("labels");
+    assert_eq!(source.labels(ctx, from, until).await.unwrap(), ["app", "env"]);
+    assert_eq!(asked(), "labels?start=1&end=2");
+    // A label that nothing has: there is no `data` at all.
+    mood("label_values_unknown");
+    assert_eq!(source.label_values(ctx, "a b", from, until).await.unwrap(), [""; 0]);
+    assert_eq!(asked(), "label/a%20b/values?start=1&end=2");
+    mood("series");
+    let found = source.series(ctx, &["{app=\"checkout\"}"], from, until).await.unwrap();
+    assert_eq!((found.len(), found[1].get("level")), (2, Some("error")));
+    assert_eq!(asked(), "series?start=1&end=2&match%5b%5d=%7bapp%3d%22checkout%22%7d");
+    stage.double.mood(Mood::Says(400, b"no".to_vec()));
+    assert_eq!(source.series(ctx, &["{"], from, until).await.unwrap_err().kind(), ErrorKind::InvalidConfig);
+}
+
+#[tokio::test]
+async fn no_line_is_lost_or_doubled_while_the_server_is_restarted_three_times() {
+    let (double, url) = Double::start().await;
+    let source = LokiSource::new(LokiConfig { lag_ms: 2_000, page: 50, timeout_ms: 2_000, ..config(&url) }).unwrap();
+    let (got, kept) = double.soak(&source, Duration::from_millis(2_000)).await;
+    assert!(kept.len() >= 100, "{} lines", kept.len());
+    assert!(got == kept, "{} lines, and {} were there", got.len(), kept.len());
 }

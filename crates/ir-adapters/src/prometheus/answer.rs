@@ -1,17 +1,18 @@
 //! The answer to a query for samples, read without building a tree of JSON values.
 //!
-//! Times are seconds with a fraction, values are text. Native histograms stand in `histograms` and have no samples here.
+//! Times are seconds with a fraction, values are text. Native histograms stand apart in `histograms`.
 
 use std::borrow::Cow;
 use std::fmt;
 
 use ir_core::{Error, ErrorKind, Result, Timestamp};
 use serde::Deserialize;
-use serde::de::{Deserializer, Error as _, IgnoredAny, SeqAccess, Visitor};
+use serde::de::{Deserializer, Error as _, SeqAccess, Visitor};
 
 use super::COMPONENT;
+use super::histogram::Observed;
 use crate::http::HttpReply;
-use crate::json::{Pairs, Text, pairs};
+use crate::json::{Pairs, Scan, Text, number, pairs};
 
 /// So much of the server's words is told.
 const MAX_WORDS: usize = 200;
@@ -31,8 +32,9 @@ pub(super) struct Matrix<'a> {
     pub(super) metric: Pairs<'a>,
     #[serde(default)]
     pub(super) values: Vec<Sample>,
-    #[serde(default, deserialize_with = "count")]
-    pub(super) histograms: usize,
+    /// Native histograms.
+    #[serde(default)]
+    pub(super) histograms: Vec<Observed>,
 }
 
 /// A value at a time.
@@ -49,8 +51,9 @@ impl Sample {
     }
 }
 
-#[derive(Deserialize)]
-struct Envelope<'a> {
+/// The whole text.
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct Envelope<'a> {
     #[serde(borrow)]
     data: Option<Data<'a>>,
     #[serde(default)]
@@ -59,8 +62,8 @@ struct Envelope<'a> {
     infos: Vec<String>,
 }
 
-#[derive(Deserialize)]
-struct Data<'a> {
+#[derive(Debug, Deserialize)]
+pub(super) struct Data<'a> {
     #[serde(borrow)]
     result: Vec<Matrix<'a>>,
 }
@@ -79,24 +82,114 @@ pub(super) fn read(reply: &HttpReply) -> Result<Answer<'_>> {
     if !reply.is_success() {
         return Err(meaning(reply));
     }
-    let wrong = |error| Error::new(ErrorKind::Unavailable, COMPONENT, format!("the answer cannot be read: {error}"));
-    let Envelope { data, warnings, infos } = serde_json::from_slice(&reply.body).map_err(wrong)?;
+    read_body(&reply.body)
+}
+
+/// Reads the content of an answer of type `matrix`.
+pub(super) fn read_body(body: &[u8]) -> Result<Answer<'_>> {
+    let Envelope { data, warnings, infos } = match quick(body) {
+        Some(envelope) => envelope,
+        None => plain(body)?,
+    };
     let warnings = warnings.into_iter().chain(infos).map(|text| cut(&text)).collect();
     Ok(Answer { series: data.map(|data| data.result).unwrap_or_default(), warnings })
 }
 
-/// Reads an answer that is a list of texts.
-pub(super) fn read_list(reply: &HttpReply) -> Result<Vec<String>> {
+/// What `serde_json` says of the content: the last word.
+pub(super) fn plain(body: &[u8]) -> Result<Envelope<'_>> {
+    let wrong = |error| Error::new(ErrorKind::Unavailable, COMPONENT, format!("the answer cannot be read: {error}"));
+    serde_json::from_slice(body).map_err(wrong)
+}
+
+/// The same for answers as servers write them, in a fraction of the time; nothing for all others.
+pub(super) fn quick(body: &[u8]) -> Option<Envelope<'_>> {
+    let mut scan = Scan::new(body)?;
+    let mut envelope = Envelope::default();
+    let mut seen = [false; 3];
+    scan.object(|scan, key| match key.as_ref() {
+        "data" => {
+            once(&mut seen[0])?;
+            let mut result = None;
+            scan.object(|scan, key| match key.as_ref() {
+                "result" if result.is_none() => {
+                    result = Some(series(scan)?);
+                    Some(())
+                }
+                "result" => None,
+                _ => scan.skip(),
+            })?;
+            envelope.data = Some(Data { result: result? });
+            Some(())
+        }
+        "warnings" => {
+            once(&mut seen[1])?;
+            scan.list(|scan| {
+                envelope.warnings.push(scan.text()?.into_owned());
+                Some(())
+            })
+        }
+        "infos" => {
+            once(&mut seen[2])?;
+            scan.list(|scan| {
+                envelope.infos.push(scan.text()?.into_owned());
+                Some(())
+            })
+        }
+        _ => scan.skip(),
+    })?;
+    scan.end()?;
+    Some(envelope)
+}
+
+/// A name that comes twice is for others to judge.
+fn once(seen: &mut bool) -> Option<()> {
+    (!std::mem::replace(seen, true)).then_some(())
+}
+
+fn series<'a>(scan: &mut Scan<'a>) -> Option<Vec<Matrix<'a>>> {
+    let mut all: Vec<Matrix<'a>> = Vec::new();
+    scan.list(|scan| {
+        let mut metric = None;
+        // Series of one answer are mostly of one length.
+        let mut values = Vec::with_capacity(all.last().map_or(0, |last| last.values.len()));
+        let mut seen = false;
+        scan.object(|scan, key| match key.as_ref() {
+            "metric" if metric.is_none() => {
+                metric = Some(scan.pairs()?);
+                Some(())
+            }
+            "values" => {
+                once(&mut seen)?;
+                scan.list(|scan| {
+                    scan.take(b'[')?;
+                    let millis = scan.millis()?;
+                    scan.take(b',')?;
+                    let value = scan.quoted_number()?;
+                    values.push(Sample { millis, value });
+                    scan.take(b']')
+                })
+            }
+            // Native histograms are rare.
+            "metric" | "histograms" => None,
+            _ => scan.skip(),
+        })?;
+        all.push(Matrix { metric: metric?, values, histograms: Vec::new() });
+        Some(())
+    })?;
+    Some(all)
+}
+
+/// Reads the `data` of an answer that is no samples.
+pub(super) fn read_data<'a, T: Deserialize<'a> + Default>(reply: &'a HttpReply) -> Result<T> {
     #[derive(Deserialize)]
-    struct List {
-        #[serde(default)]
-        data: Vec<String>,
+    struct Other<T> {
+        data: Option<T>,
     }
     if !reply.is_success() {
         return Err(meaning(reply));
     }
     let wrong = |error| Error::new(ErrorKind::Unavailable, COMPONENT, format!("the answer cannot be read: {error}"));
-    serde_json::from_slice::<List>(&reply.body).map(|list| list.data).map_err(wrong)
+    serde_json::from_slice::<Other<T>>(&reply.body).map(|other| other.data.unwrap_or_default()).map_err(wrong)
 }
 
 /// 400 is a query that is wrong, 422 one that cannot be executed, 503 one that took too long; 404 and 405 are plain text.
@@ -115,12 +208,15 @@ fn meaning(reply: &HttpReply) -> Error {
     Error::new(kind, COMPONENT, format!("status {}: {}", reply.status, cut(words.trim())))
 }
 
-fn cut(text: &str) -> String {
+pub(super) fn cut(text: &str) -> String {
     text.chars().take(MAX_WORDS).map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
-fn count<'de, D: Deserializer<'de>>(deserializer: D) -> Result<usize, D::Error> {
-    Ok(Vec::<IgnoredAny>::deserialize(deserializer)?.len())
+/// Seconds as milliseconds, which is as fine as Prometheus knows time.
+pub(super) fn millis(secs: f64) -> Option<i64> {
+    let millis = (secs * 1000.0).round();
+    #[expect(clippy::cast_possible_truncation, reason = "the range was looked at")]
+    (-9e15..9e15).contains(&millis).then_some(millis as i64)
 }
 
 impl<'de> Deserialize<'de> for Sample {
@@ -135,24 +231,10 @@ impl<'de> Deserialize<'de> for Sample {
                 let secs: f64 = seq.next_element()?.ok_or_else(|| A::Error::custom("a sample has no time"))?;
                 let Text(value) = seq.next_element()?.ok_or_else(|| A::Error::custom("a sample has no value"))?;
                 let value = number(&value).ok_or_else(|| A::Error::custom("a value is no number"))?;
-                let millis = (secs * 1000.0).round();
-                if !(-9e15..9e15).contains(&millis) {
-                    return Err(A::Error::custom("a time is out of range"));
-                }
-                #[expect(clippy::cast_possible_truncation, reason = "the range was looked at")]
-                let millis = millis as i64;
+                let millis = millis(secs).ok_or_else(|| A::Error::custom("a time is out of range"))?;
                 Ok(Sample { millis, value })
             }
         }
         deserializer.deserialize_seq(Pair)
-    }
-}
-
-/// `1.5`, `NaN`, `+Inf`, `-Inf`, as Prometheus writes them.
-fn number(text: &str) -> Option<f64> {
-    match text {
-        "+Inf" => Some(f64::INFINITY),
-        "-Inf" => Some(f64::NEG_INFINITY),
-        _ => text.parse().ok(),
     }
 }

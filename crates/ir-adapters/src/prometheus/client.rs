@@ -1,4 +1,4 @@
-//! The two queries over HTTP that give samples.
+//! What is asked over HTTP.
 
 use ir_core::{Ctx, Result};
 
@@ -28,6 +28,37 @@ impl Client {
     /// The values of a label.
     pub(super) async fn label_values(&self, ctx: &Ctx, label: &str) -> Result<HttpReply> {
         self.get(ctx, &format!("label/{}/values", encode(label))).await
+    }
+
+    /// What is known of metrics, of so many families.
+    pub(super) async fn metadata(&self, ctx: &Ctx, limit: usize) -> Result<HttpReply> {
+        self.get(ctx, &format!("metadata?limit={limit}")).await
+    }
+
+    /// The series that any of the selectors gives within a range of milliseconds. Versions before 2.53 know no limit.
+    pub(super) async fn series(
+        &self,
+        ctx: &Ctx,
+        selectors: &[&str],
+        range: (i64, i64),
+        limit: usize,
+    ) -> Result<HttpReply> {
+        let mut call = format!("series?start={}&end={}&limit={limit}", secs(range.0), secs(range.1));
+        for selector in selectors {
+            call.push_str("&match%5B%5D=");
+            call.push_str(&encode(selector));
+        }
+        self.get(ctx, &call).await
+    }
+
+    /// The rules that alert, with their alerts.
+    pub(super) async fn rules(&self, ctx: &Ctx) -> Result<HttpReply> {
+        self.get(ctx, "rules?type=alert").await
+    }
+
+    /// The targets that are scraped.
+    pub(super) async fn targets(&self, ctx: &Ctx) -> Result<HttpReply> {
+        self.get(ctx, "targets?state=active").await
     }
 
     async fn get(&self, ctx: &Ctx, call: &str) -> Result<HttpReply> {

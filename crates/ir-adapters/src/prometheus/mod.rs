@@ -3,28 +3,38 @@
 //! Each poll reads every query from where it stood up to a little before now, in slices. A sample stands in Prometheus once its
 //! scrape has ended, under the time at which the scrape began: what takes longer than that little is not seen.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::borrow::Cow;
+use std::collections::{BTreeMap, HashSet};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use ir_core::config::Problem;
 use ir_core::{
-    ConfigError, Ctx, Cursor, EntityId, Error, ErrorKind, Labels, MetricKind, MetricSample, PartName, Polled, Result,
-    Series, SignalSource,
+    ConfigError, Ctx, Cursor, EntityId, Error, ErrorKind, Labels, Polled, Result, Series, SignalSource, Timestamp,
 };
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
 
 use crate::http::{HttpClient, HttpConfig, HttpUrl};
-use crate::prom::kind_of;
 
 mod answer;
 mod client;
+mod config;
+mod histogram;
+mod metadata;
+mod runs;
+mod state;
+#[cfg(test)]
+mod state_tests;
 #[cfg(test)]
 mod tests;
 
-use answer::{Answer, Matrix, Sample};
+pub use config::{PrometheusConfig, PrometheusQuery, Samples};
+pub use state::{PrometheusState, PrometheusStateConfig};
+
+use answer::{Answer, Matrix};
 use client::Client;
+use histogram::Parts;
+use metadata::Metadata;
+use runs::Run;
 
 const COMPONENT: &str = "prometheus";
 /// How many problems of one poll are told in words; the rest is only counted.
@@ -33,108 +43,24 @@ const MAX_PROBLEMS: usize = 5;
 const NAME: &str = "__name__";
 /// The most steps of one slice: the server refuses more than 11,000 points of a series.
 const MAX_STEPS: i64 = 1_000;
-
-/// Which samples a query gives.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Samples {
-    /// Every sample as it was scraped, once. The query must be a plain selector: `http_requests_total{env="prod"}`.
-    #[default]
-    Raw,
-    /// The value of an expression at every step. Steps are aligned to the epoch, so that they are the same after a restart.
-    Steps,
-}
-
-/// One query.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct PrometheusQuery {
-    /// Its name: where it was read up to is kept under it.
-    pub name: String,
-    /// A selector, or an expression in PromQL.
-    pub query: String,
-    /// Which samples it gives. `raw`.
-    #[serde(default)]
-    pub samples: Samples,
-    /// The metric's name where the result has none, as that of most expressions. The query's name.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub metric: Option<String>,
-    /// How the values behave. By default the metric's name says it: `up`, `.._total`, `.._count` and `.._sum` are counters,
-    /// `.._bucket` with a label `le` is a bucket, everything else is a gauge.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub kind: Option<MetricKind>,
-    /// The unit; empty when unknown.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub unit: String,
-}
-
-/// What is read, and within which bounds.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct PrometheusConfig {
-    /// The source's name in records. `prometheus`.
-    pub name: String,
-    /// Where the server is: `http://prometheus:9090`, with a path before `/api` if there is one.
-    pub url: String,
-    /// The queries.
-    pub query: Vec<PrometheusQuery>,
-    /// The labels that name the entity, the first that a series has counts. `service`, `job`.
-    pub entity_labels: Vec<String>,
-    /// Labels that are left out, because they change without meaning: `pod`, `instance` ...
-    pub drop_labels: Vec<String>,
-    /// The distance between steps, in milliseconds. 15,000.
-    #[schemars(range(min = 1))]
-    pub step_ms: u64,
-    /// How far behind now is read, in milliseconds: longer than a scrape takes. 2,000.
-    pub lag_ms: u64,
-    /// How far back the first poll begins, in milliseconds, so that baselines are warm at once. 0.
-    pub backfill_ms: u64,
-    /// The length of one slice of raw samples, in milliseconds. 300,000.
-    #[schemars(range(min = 1))]
-    pub slice_ms: u64,
-    /// The most slices of one query in one poll. 12.
-    #[schemars(range(min = 1))]
-    pub max_slices: usize,
-    /// The most series of one query; what is beyond is dropped and counted. 20,000.
-    #[schemars(range(min = 1))]
-    pub max_series: usize,
-    /// How long one slice may take, in milliseconds. The server's own limit does not bound a heavy query. 10,000.
-    #[schemars(range(min = 1))]
-    pub timeout_ms: u64,
-    /// The most bytes of one slice. 64 MiB.
-    #[schemars(range(min = 1))]
-    pub max_bytes: usize,
-}
-
-impl Default for PrometheusConfig {
-    fn default() -> Self {
-        Self {
-            name: "prometheus".to_owned(),
-            url: String::new(),
-            query: Vec::new(),
-            entity_labels: ["service", "job"].map(str::to_owned).to_vec(),
-            drop_labels: Vec::new(),
-            step_ms: 15_000,
-            lag_ms: 2_000,
-            backfill_ms: 0,
-            slice_ms: 300_000,
-            max_slices: 12,
-            max_series: 20_000,
-            timeout_ms: 10_000,
-            max_bytes: 64 << 20,
-        }
-    }
-}
+/// Nanoseconds of a millisecond.
+const NANOS: i64 = 1_000_000;
 
 /// Reads samples from a Prometheus server.
 ///
-/// Series of nobody (none of the entity labels) are dropped and counted, and so are native histograms. Warnings of the server,
-/// which say that an answer is partial, are problems of the poll. A query that fails keeps its position and is a problem of the
-/// poll, as long as another one answers.
+/// Series of nobody (none of the entity labels) are dropped and counted. Warnings of the server, which say that an answer is
+/// partial, are problems of the poll. A query that fails keeps its position and is a problem of the poll, as long as another
+/// one answers.
+///
+/// A native histogram `x` becomes `x_count`, `x_sum` and `x_bucket` with the bounds of the configuration, as a classic one would
+/// be. With [`Samples::Steps`] it may be a rate, which buckets that count are not: there `x_count` and `x_sum` come, as gauges.
 #[derive(Debug)]
 pub struct PrometheusSource {
     config: PrometheusConfig,
     client: Client,
+    metadata: Mutex<Arc<Metadata>>,
+    /// The series of former polls, so that all samples of a series share one.
+    known: Mutex<HashSet<Arc<Series>>>,
 }
 
 impl PrometheusSource {
@@ -162,7 +88,10 @@ impl PrometheusSource {
         match HttpUrl::parse(&config.url) {
             Ok(url) if !url.path().contains('?') => {
                 let client = Client { http: client, url };
-                ConfigError::check(problems, Self { config, client })
+                ConfigError::check(
+                    problems,
+                    Self { config, client, metadata: Mutex::default(), known: Mutex::default() },
+                )
             }
             Ok(_) => {
                 problems.push(Problem::at("url", "parameters do not belong into it"));
@@ -181,9 +110,77 @@ impl PrometheusSource {
     ///
     /// `Unavailable`, `Timeout`, `Unauthorized`; `InvalidConfig` when the label's name is none.
     pub async fn label_values(&self, ctx: &Ctx, label: &str) -> Result<Vec<String>> {
-        let mut values = answer::read_list(&self.client.label_values(ctx, label).await?)?;
+        let mut values: Vec<String> = answer::read_data(&self.client.label_values(ctx, label).await?)?;
         values.truncate(self.config.max_series);
         Ok(values)
+    }
+
+    /// The series that any of `selectors` gives between two times, by all their labels, the name as `__name__`: what there is to
+    /// watch. At most `max_series` of them.
+    ///
+    /// # Errors
+    ///
+    /// `Unavailable`, `Timeout`, `Unauthorized`; `InvalidConfig` when a selector is none, or there is none at all;
+    /// `InvalidInput` when the answer is larger than `max_bytes`.
+    pub async fn series(
+        &self,
+        ctx: &Ctx,
+        selectors: &[&str],
+        from: Timestamp,
+        until: Timestamp,
+    ) -> Result<Vec<Labels>> {
+        let range = (from.as_nanos().div_euclid(NANOS), until.as_nanos().div_euclid(NANOS));
+        let reply = self.client.series(ctx, selectors, range, self.config.max_series).await?;
+        let mut series: Vec<Labels> = answer::read_data(&reply)?;
+        series.truncate(self.config.max_series);
+        Ok(series)
+    }
+
+    /// Asks what the targets say of their metrics, when it is time to. What was known before stays where there is no answer.
+    async fn refresh(&self, ctx: &Ctx, gathered: &mut Polled) {
+        let now = ctx.now().wall;
+        let known = self.metadata();
+        let age = |asked: Timestamp| now.since(asked).as_secs();
+        if self.config.metadata_secs == 0 || known.asked.is_some_and(|asked| age(asked) < self.config.metadata_secs) {
+            return;
+        }
+        let asked = async {
+            let reply = self.client.metadata(ctx, metadata::MAX_FAMILIES).await?;
+            Ok::<_, Error>(Metadata::of(answer::read_data(&reply)?, now))
+        };
+        let metadata = match asked.await {
+            Ok(metadata) => metadata,
+            // Servers that only resemble Prometheus may have none: names go on to say it, and that was told once.
+            Err(error) if !error.is_retryable() => {
+                if known.asked.is_none() {
+                    tell(gathered, || format!("kinds and units go by names: {}", error.message()));
+                }
+                known.with_asked(now)
+            }
+            Err(_) => return,
+        };
+        *self.metadata.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(metadata);
+    }
+
+    fn metadata(&self) -> Arc<Metadata> {
+        self.metadata.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Reads a recorded answer of the server to the query of that name, as a poll would: the content of a reply of `query` or
+    /// `query_range` with status 200. All of its samples count, whatever their times, sorted by time. Nothing is asked.
+    ///
+    /// # Errors
+    ///
+    /// `NotFound` when no query has that name; `Unavailable` when the answer cannot be read.
+    pub fn read_recorded(&self, query: &str, body: &[u8]) -> Result<Polled> {
+        let named = self.config.query.iter().find(|known| known.name == query);
+        let query = named.ok_or_else(|| {
+            Error::new(ErrorKind::NotFound, COMPONENT, format!("no query of this source is named `{query}`"))
+        })?;
+        let mut gathered = Polled::default();
+        self.take(query, &answer::read_body(body)?, i64::MIN, i64::MAX, &mut gathered);
+        gathered.batch.metrics.sort_by_key(|sample| sample.at);
+        Ok(gathered)
     }
 
     /// Reads a query behind `position` up to `end`. It moves slice by slice; an error leaves it behind the last whole one.
@@ -226,42 +223,68 @@ impl PrometheusSource {
         for warning in &answer.warnings {
             tell(gathered, || format!("query `{}`: the server says: {warning}", query.name));
         }
-        let is_new = |sample: &&Sample| after < sample.millis && sample.millis <= until;
+        let metadata = self.metadata();
+        let is_new = |millis: i64| after < millis && millis <= until;
+        let mut runs = Vec::with_capacity(answer.series.len());
         for (n, matrix) in answer.series.iter().enumerate() {
-            let mut samples = matrix.values.iter().filter(is_new).peekable();
-            if matrix.histograms > 0 {
-                gathered.dropped += matrix.histograms as u64;
-                tell(gathered, || format!("query `{}` gives native histograms, which are not read", query.name));
-            }
-            if samples.peek().is_none() {
+            let n_new = matrix.values.iter().filter(|sample| is_new(sample.millis)).count();
+            let histograms = || matrix.histograms.iter().filter(|observed| is_new(observed.millis));
+            let n_histograms = histograms().count();
+            if n_new + n_histograms == 0 {
                 continue;
             }
-            let series = match self.series(query, matrix) {
+            let series = match self.series_of(query, matrix, &metadata) {
                 _ if n >= self.config.max_series => Err(format!("more than {} series", self.config.max_series)),
                 series => series,
             };
             match series {
                 Ok(series) => {
-                    let series = Arc::new(series);
-                    let metric = |s: &Sample| MetricSample { series: series.clone(), at: s.at(), value: s.value };
-                    gathered.batch.metrics.extend(samples.map(metric));
+                    if n_histograms > 0 {
+                        let shared = |series| self.shared(series);
+                        let parts = Parts::new(&series, query.samples, &self.config.histogram_bounds, shared);
+                        gathered.batch.metrics.extend(histograms().flat_map(|observed| parts.samples(observed)));
+                    }
+                    let samples = if n_new == matrix.values.len() {
+                        Cow::Borrowed(matrix.values.as_slice())
+                    } else {
+                        matrix.values.iter().copied().filter(|sample| is_new(sample.millis)).collect()
+                    };
+                    runs.push(Run { series: self.shared(series), samples });
                 }
                 Err(problem) => {
-                    gathered.dropped += samples.count() as u64;
+                    gathered.dropped += (n_new + n_histograms) as u64;
                     tell(gathered, || format!("query `{}`: {problem}", query.name));
                 }
             }
         }
+        runs::append(runs, &mut gathered.batch.metrics);
     }
 
-    fn series(&self, query: &PrometheusQuery, matrix: &Matrix<'_>) -> Result<Series, String> {
+    /// The same series as in former polls.
+    fn shared(&self, series: Series) -> Arc<Series> {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = known.get(&series) {
+            return known.clone();
+        }
+        // Series come and go. Without a look at which of them went, all begin anew now and then.
+        if known.len() >= self.config.max_series.saturating_mul(self.config.query.len()) {
+            known.clear();
+        }
+        let series = Arc::new(series);
+        known.insert(series.clone());
+        series
+    }
+
+    fn series_of(&self, query: &PrometheusQuery, matrix: &Matrix<'_>, metadata: &Metadata) -> Result<Series, String> {
         let label = |name: &str| matrix.metric.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_ref());
         let named = self.config.entity_labels.iter().find_map(|name| Some((name, label(name)?)));
         let (by, entity) = named.ok_or("a series has none of the labels that name an entity")?;
         let entity = EntityId::new(entity).map_err(|error| error.message().to_owned())?;
         let metric = label(NAME).map(str::to_owned);
         let metric = metric.or_else(|| query.metric.clone()).unwrap_or_else(|| query.name.clone());
-        let kind = query.kind.unwrap_or_else(|| kind_of(&metric, label("le").is_some()));
+        let (kind, unit) = metadata.look(&metric, label("le").is_some());
+        let kind = query.kind.unwrap_or(kind);
+        let unit = if query.unit.is_empty() { unit.to_owned() } else { query.unit.clone() };
         let kept = |key: &str| key != NAME && key != by && !self.config.drop_labels.iter().any(|drop| drop == key);
         let labels: Labels = matrix
             .metric
@@ -269,42 +292,7 @@ impl PrometheusSource {
             .filter(|(key, _)| kept(key))
             .map(|(key, value)| (key.as_ref(), value.as_ref()))
             .collect();
-        Ok(Series { entity, metric, kind, unit: query.unit.clone(), labels })
-    }
-}
-
-impl PrometheusConfig {
-    fn problems(&self) -> Vec<Problem> {
-        let mut problems = Vec::new();
-        if let Err(error) = PartName::new(&self.name) {
-            problems.push(Problem::at("name", error.message()));
-        }
-        if self.query.is_empty() {
-            problems.push(Problem::at("query", "at least one query is needed"));
-        }
-        let mut names = BTreeSet::new();
-        for (n, query) in self.query.iter().enumerate() {
-            if !names.insert(&query.name) {
-                problems.push(Problem::at(format!("query[{n}].name"), format!("`{}` is named twice", query.name)));
-            }
-            if query.query.trim().is_empty() {
-                problems.push(Problem::at(format!("query[{n}].query"), "is empty"));
-            }
-        }
-        if self.entity_labels.is_empty() {
-            problems.push(Problem::at("entity_labels", "name at least one label"));
-        }
-        let bounds = [
-            ("step_ms", self.step_ms == 0),
-            ("slice_ms", self.slice_ms == 0),
-            ("max_slices", self.max_slices == 0),
-            ("max_series", self.max_series == 0),
-            ("timeout_ms", self.timeout_ms == 0),
-            ("max_bytes", self.max_bytes == 0),
-        ];
-        let zero = bounds.into_iter().filter(|(_, is_zero)| *is_zero);
-        problems.extend(zero.map(|(field, _)| Problem::at(field, "must be more than 0")));
-        problems
+        Ok(Series { entity, metric, kind, unit, labels })
     }
 }
 
@@ -340,6 +328,7 @@ impl SignalSource for PrometheusSource {
         let end = now.saturating_sub(millis(self.config.lag_ms));
         let begin = end.saturating_sub(millis(self.config.backfill_ms));
         let mut gathered = Polled::default();
+        self.refresh(ctx, &mut gathered).await;
         let mut reached = BTreeMap::new();
         let mut failed: Option<Error> = None;
         let mut n_failed = 0;

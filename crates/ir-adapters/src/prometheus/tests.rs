@@ -3,7 +3,7 @@
 use std::sync::Mutex;
 use std::time::Duration;
 
-use ir_core::{Clock as _, ManualClock};
+use ir_core::{Clock as _, ManualClock, MetricKind};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -11,8 +11,9 @@ use tokio::net::TcpListener;
 
 use super::*;
 use crate::http::HttpReply;
+use crate::prom::kind_of;
 
-fn recorded(name: &str) -> HttpReply {
+pub(super) fn recorded(name: &str) -> HttpReply {
     let path = format!("{}/tests/fixtures/prometheus/{name}.json", env!("CARGO_MANIFEST_DIR"));
     let exchange: Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
     let response = &exchange["response"];
@@ -24,7 +25,7 @@ fn recorded(name: &str) -> HttpReply {
 }
 
 fn reply(status: u16, body: impl Into<Vec<u8>>) -> HttpReply {
-    HttpReply { status, body: body.into().into(), retry_after: None }
+    HttpReply { status, body: body.into().into(), content_type: None, retry_after: None }
 }
 
 fn matrix(series: &Value) -> Vec<u8> {
@@ -105,6 +106,59 @@ proptest! {
     }
 }
 
+/// What the quick reader gives must be what the plain one gives; it may always give up.
+fn readers_agree(body: &[u8]) -> bool {
+    let quick = answer::quick(body).map(|envelope| format!("{envelope:?}"));
+    let plain = answer::plain(body).map(|envelope| format!("{envelope:?}"));
+    if let Some(quick) = &quick {
+        assert_eq!(Some(quick), plain.as_ref().ok(), "{}", String::from_utf8_lossy(body));
+    }
+    quick.is_some()
+}
+
+#[test]
+fn recorded_answers_are_read_quickly_and_as_plainly() {
+    for name in ["query_matrix", "query_nan_inf", "query_range_matrix", "query_range_gap", "query_range_empty"] {
+        let reply = recorded(name);
+        assert!(readers_agree(&reply.body), "{name}");
+        for cut in 0..reply.body.len() {
+            assert!(!readers_agree(&reply.body[..cut]), "{name} cut at {cut}");
+            assert!(answer::read_body(&reply.body[..cut]).is_err(), "{name} cut at {cut}");
+        }
+    }
+}
+
+const RICH: &str = r#"{"status":"success","warnings":["slow \u00e9"],"infos":[],"data":{"resultType":"matrix","result":[
+ {"metric":{"__name__":"a","job":"x\\\"y"},"values":[[1795211200.459,"1.5"],[1795211201,"-0.1e3"],[3,"NaN"]]},
+ {"values":[],"more":[1,{"a":null}],"metric":{}}],"stats":{"n":1e3}}}"#;
+
+proptest! {
+    #[test]
+    fn damaged_answers_are_read_as_the_plain_reader_reads_them(damage in crate::json::damage()) {
+        readers_agree(&crate::json::garbled(RICH.as_bytes(), &damage));
+    }
+}
+
+#[test]
+fn a_recorded_answer_gives_what_a_poll_gives() {
+    let mut config = PrometheusConfig { url: "http://h".into(), ..PrometheusConfig::default() };
+    config.query.push(PrometheusQuery {
+        name: "up".into(),
+        query: "up".into(),
+        samples: Samples::Raw,
+        metric: None,
+        kind: None,
+        unit: String::new(),
+    });
+    let source = PrometheusSource::new(config).unwrap();
+    assert!(answer::quick(RICH.as_bytes()).is_some(), "the tests above are about something");
+    let polled = source.read_recorded("up", &recorded("query_range_matrix").body).unwrap();
+    assert!(polled.batch.metrics.len() > 6 && polled.batch.metrics.is_sorted_by_key(|sample| sample.at));
+    assert_eq!((polled.dropped, polled.batch.metrics[0].series.kind), (0, MetricKind::Up));
+    assert_eq!(source.read_recorded("down", b"{}").unwrap_err().kind(), ErrorKind::NotFound);
+    assert_eq!(source.read_recorded("up", b"{").unwrap_err().kind(), ErrorKind::Unavailable);
+}
+
 #[test]
 fn a_name_says_how_values_behave() {
     let rows = [
@@ -121,13 +175,13 @@ fn a_name_says_how_values_behave() {
 }
 
 /// Answers every request with what the test says, and remembers what was asked.
-struct Double {
-    url: String,
-    asked: Arc<Mutex<Vec<String>>>,
+pub(super) struct Double {
+    pub(super) url: String,
+    pub(super) asked: Arc<Mutex<Vec<String>>>,
 }
 
 impl Double {
-    async fn start(answer: impl Fn(&str) -> (u16, Vec<u8>) + Send + Sync + 'static) -> Self {
+    pub(super) async fn start(answer: impl Fn(&str) -> (u16, Vec<u8>) + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/prom/", listener.local_addr().unwrap());
         let asked = Arc::new(Mutex::new(Vec::new()));
@@ -178,6 +232,7 @@ impl Double {
             lag_ms: 0,
             max_bytes: 64 << 10,
             step_ms: 10_000,
+            metadata_secs: 0,
             ..PrometheusConfig::default()
         };
         change(&mut config);
@@ -231,17 +286,18 @@ async fn raw_samples_at_the_edges_come_once_whatever_the_version_of_the_server()
     assert!(all.windows(2).all(|pair| pair[1].at.since(pair[0].at) == Duration::from_millis(500)));
     let series = &all[0].series;
     assert_eq!((series.entity.as_str(), series.kind, series.labels.len()), ("web", MetricKind::Counter, 0));
+    assert!(all.iter().all(|sample| Arc::ptr_eq(&sample.series, series)), "polls share their series");
 }
 
 #[tokio::test]
-async fn series_of_nobody_beyond_the_bound_and_native_histograms_are_counted_and_warnings_told() {
+async fn series_of_nobody_and_beyond_the_bound_are_counted_and_warnings_told() {
     let double = Double::start(|target| {
         let end = target.split("time=").nth(1).unwrap().parse::<f64>().unwrap();
         let series = |job: &str| json!({ "metric": { "job": job }, "values": [[end, "1"]] });
-        let native = json!({ "metric": { "job": "n" }, "histograms": [[end, {}], [end, {}]] });
+        let empty = json!({ "metric": { "job": "n" }, "values": [] });
         let nobody = json!({ "metric": { "other": "x" }, "values": [[end - 0.5, "1"], [end, "1"]] });
         let body = json!({ "status": "success", "warnings": ["part of the data is away\n"],
-            "data": { "resultType": "matrix", "result": [series("a"), native, nobody, series("b"), series("c")] } });
+            "data": { "resultType": "matrix", "result": [series("a"), empty, nobody, series("b"), series("c")] } });
         (200, body.to_string().into_bytes())
     })
     .await;
@@ -249,8 +305,8 @@ async fn series_of_nobody_beyond_the_bound_and_native_histograms_are_counted_and
     let cursor = source.poll(&ctx, &Cursor::default()).await.unwrap().next;
     clock.advance(Duration::from_secs(1));
     let polled = source.poll(&ctx, &cursor).await.unwrap();
-    assert_eq!((polled.batch.metrics.len(), polled.dropped), (2, 2 + 2 + 1));
-    for words in ["part of the data is away", "native histograms", "none of the labels", "more than 4 series"] {
+    assert_eq!((polled.batch.metrics.len(), polled.dropped), (2, 2 + 1));
+    for words in ["part of the data is away", "none of the labels", "more than 4 series"] {
         assert!(polled.problems.iter().any(|p| p.contains(words) && !p.contains('\n')), "{:?}", polled.problems);
     }
 }
@@ -287,4 +343,131 @@ fn all_mistakes_of_a_configuration_are_told() {
     };
     let error = PrometheusSource::new(config).unwrap_err();
     assert_eq!(error.problems().len(), 8, "{error}");
+}
+
+#[tokio::test]
+async fn a_native_histogram_becomes_the_parts_of_a_classic_one() {
+    let double = Double::start(|target| {
+        let raw = target.contains("%5B");
+        let end = target.split(if raw { "time=" } else { "end=" }).nth(1).unwrap().split('&').next().unwrap();
+        let end: f64 = end.parse().unwrap();
+        let buckets = json!([[0, "0.25", "0.5", "3"], [0, "1", "2", "4"]]);
+        let native = json!([end, { "count": "7", "sum": "6.5", "buckets": buckets }]);
+        let metric = json!({ NAME: "took_seconds", "job": "web", "zone": "a" });
+        (200, matrix(&json!([{ "metric": metric, "histograms": [native] }])))
+    })
+    .await;
+    for samples in [Samples::Raw, Samples::Steps] {
+        let (source, ctx, clock) = double.source(samples, |config| {
+            (config.histogram_bounds, config.step_ms) = (vec![0.5, 1.5], 1_000);
+        });
+        clock.set_wall(Timestamp::from_millis(1_700_000_000_000));
+        let cursor = source.poll(&ctx, &Cursor::default()).await.unwrap().next;
+        clock.advance(Duration::from_secs(1));
+        let polled = source.poll(&ctx, &cursor).await.unwrap();
+        let seen: Vec<(String, MetricKind, f64)> = polled
+            .batch
+            .metrics
+            .iter()
+            .map(|s| (format!("{}{}", s.series.metric, s.series.labels), s.series.kind, s.value))
+            .collect();
+        let counts = samples == Samples::Raw;
+        let kind = if counts { MetricKind::Counter } else { MetricKind::Gauge };
+        let mut wanted = vec![
+            ("took_seconds_count{zone=\"a\"}".to_owned(), kind, 7.0),
+            ("took_seconds_sum{zone=\"a\"}".to_owned(), kind, 6.5),
+        ];
+        let bucket = |le: &str| format!("took_seconds_bucket{{le=\"{le}\",zone=\"a\"}}");
+        if counts {
+            wanted
+                .extend([("0.5", 3.0), ("1.5", 5.0), ("+Inf", 7.0)].map(|(le, n)| (bucket(le), MetricKind::Bucket, n)));
+        }
+        assert_eq!((seen, polled.dropped), (wanted, 0));
+        assert_eq!(polled.batch.metrics[1].series.unit, "seconds");
+    }
+}
+
+#[tokio::test]
+async fn targets_say_kind_and_unit_and_names_do_where_they_do_not() {
+    let (fails, asked) = (Arc::new(Mutex::new(Some(503))), Arc::new(Mutex::new(0)));
+    let (mood, count) = (fails.clone(), asked.clone());
+    let double = Double::start(move |target| {
+        if target.contains("/metadata") {
+            *count.lock().unwrap() += 1;
+            let said =
+                json!({ "status": "success", "data": { "errors_total": [{ "type": "gauge", "unit": "celsius" }] } });
+            return mood.lock().unwrap().map_or((200, said.to_string().into_bytes()), |status| (status, Vec::new()));
+        }
+        let end: f64 = target.split("time=").nth(1).unwrap().parse().unwrap();
+        (200, matrix(&json!([{ "metric": { NAME: "errors_total", "job": "web" }, "values": [[end, "1"]] }])))
+    })
+    .await;
+    let (source, ctx, clock) = double.source(Samples::Raw, |config| config.metadata_secs = 60);
+    let mut cursor = Cursor::default();
+    let mut step = async |secs: u64| {
+        clock.advance(Duration::from_secs(secs));
+        let polled = source.poll(&ctx, &cursor).await.unwrap();
+        cursor = polled.next;
+        let series = polled.batch.metrics.last().map(|sample| sample.series.clone());
+        (series.map(|series| (series.kind, series.unit.clone())), polled.problems.len(), *asked.lock().unwrap())
+    };
+    assert_eq!(step(0).await, (None, 0, 1));
+    // It is away for now: it is asked again with the next poll.
+    assert_eq!(step(1).await, (Some((MetricKind::Counter, String::new())), 0, 2));
+    // It has no such thing: that is told once, and asked again when it is time to.
+    *fails.lock().unwrap() = Some(404);
+    assert_eq!(step(1).await, (Some((MetricKind::Counter, String::new())), 1, 3));
+    assert_eq!(step(1).await, (Some((MetricKind::Counter, String::new())), 0, 3));
+    *fails.lock().unwrap() = None;
+    assert_eq!(step(60).await, (Some((MetricKind::Gauge, "celsius".to_owned())), 0, 4));
+    assert_eq!(step(1).await, (Some((MetricKind::Gauge, "celsius".to_owned())), 0, 4));
+}
+
+#[tokio::test]
+async fn the_history_at_the_start_comes_in_bounded_slices_and_each_sample_once() {
+    let double = Double::start(|target| {
+        let end = target.split("time=").nth(1).unwrap().parse::<f64>().unwrap();
+        let length: f64 = target.split("%5B").nth(1).unwrap().split("ms").next().unwrap().parse().unwrap();
+        let values: Vec<Value> =
+            (0..(length / 10_000.0) as i64).rev().map(|n| json!([end - n as f64 * 10.0, "1"])).collect();
+        (200, matrix(&json!([{ "metric": { NAME: "errors_total", "job": "web" }, "values": values }])))
+    })
+    .await;
+    let (source, ctx, clock) = double.source(Samples::Raw, |config| {
+        (config.backfill_ms, config.slice_ms, config.max_slices) = (3_600_000, 60_000, 7);
+    });
+    clock.set_wall(Timestamp::from_millis(1_700_000_000_000));
+    let (mut cursor, mut all) = (Cursor::default(), Vec::new());
+    for _ in 0..12 {
+        let polled = source.poll(&ctx, &cursor).await.unwrap();
+        assert!(polled.batch.metrics.len() <= 7 * 6, "{} samples in one poll", polled.batch.metrics.len());
+        all.extend(polled.batch.metrics.iter().map(|sample| sample.at));
+        cursor = polled.next;
+    }
+    // Ten minutes and more have passed: what was live meanwhile comes after the history, without a gap.
+    clock.advance(Duration::from_secs(60));
+    all.extend(source.poll(&ctx, &cursor).await.unwrap().batch.metrics.iter().map(|sample| sample.at));
+    assert_eq!(all.len(), 366);
+    assert!(all.windows(2).all(|pair| pair[1].since(pair[0]) == Duration::from_secs(10)));
+    assert_eq!(double.asked.lock().unwrap().len(), 61);
+}
+
+#[test]
+fn recorded_metadata_is_read() {
+    let reply = recorded("metadata_one");
+    let metadata = Metadata::of(answer::read_data(&reply).unwrap(), Timestamp::from_millis(1));
+    // Not by its name: that is of a family which is known.
+    assert_eq!(metadata.look("prometheus_http_requests_total", false), (MetricKind::Counter, ""));
+    assert_eq!(metadata.look("prometheus_http_requests_total_bucket", true).0, MetricKind::Bucket);
+}
+
+#[tokio::test]
+async fn series_are_found_within_the_bound() {
+    let double = Double::start(|_| (200, recorded("series").body.to_vec())).await;
+    let (source, ctx, _) = double.source(Samples::Raw, |config| config.max_series = 2);
+    let (from, until) = (Timestamp::from_millis(1_000), Timestamp::from_millis(2_500));
+    let series = source.series(&ctx, &["up", "{job=\"a b\"}"], from, until).await.unwrap();
+    assert_eq!((series.len(), series[1].get(NAME), series[1].get("job")), (2, Some("up"), Some("dead")));
+    let call = "/prom/api/v1/series?start=1.000&end=2.500&limit=2&match%5B%5D=up&match%5B%5D=%7Bjob%3D%22a%20b%22%7D";
+    assert_eq!(*double.asked.lock().unwrap(), [call]);
 }

@@ -1,12 +1,14 @@
-//! Prometheus text endpoints: each poll scrapes every target once, all at the same time.
+//! Endpoints in the Prometheus text format or OpenMetrics: each poll scrapes every target once, all at the same time.
 //!
 //! A target that cannot be scraped is `up` 0 for its entity, and the poll goes on: which of several targets is away is what
 //! the engine wants to know. When to poll is the engine's business.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
+use hyper::body::Bytes;
 use ir_core::config::Problem;
 use ir_core::{
     ConfigError, Ctx, Cursor, EntityId, Error, ErrorKind, Labels, MetricKind, MetricSample, Polled, Result, Series,
@@ -18,10 +20,13 @@ use serde::{Deserialize, Serialize};
 #[cfg(feature = "tls")]
 use crate::http::Tls;
 use crate::http::{HttpClient, HttpConfig, HttpUrl};
+use crate::prom::unit_of;
 
 mod exposition;
 #[cfg(test)]
 mod tests;
+
+use exposition::Format;
 
 const COMPONENT: &str = "scrape";
 /// How many problems of one poll are told in words; the rest is only counted.
@@ -71,7 +76,23 @@ impl Default for ScrapeConfig {
     }
 }
 
-/// Scrapes Prometheus text endpoints.
+/// The formats that are read, the better one first: it tells units, and where it ends.
+const ACCEPT: &str = "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5,*/*;q=0.1";
+
+/// What was left out of the scrapes on purpose, as nothing reads it yet.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ScrapeLeftOut {
+    /// Exemplars of OpenMetrics.
+    pub exemplars: u64,
+    /// Samples that say when a series was created (`.._created` of OpenMetrics).
+    pub created: u64,
+}
+
+/// Scrapes endpoints in the Prometheus text format, version 0.0.4, or OpenMetrics 1.0.
+///
+/// Kinds are those that the target tells, and units too; else the name does. A text in OpenMetrics that does not end with `# EOF`
+/// is a scrape that failed, for what was cut off may be half of a number; so is an answer that says to be something else, such as
+/// a page in HTML. The buckets of a histogram of gauges go up and down, so they are gauges.
 ///
 /// Each target also gives a sample `up` of kind [`MetricKind::Up`]: 1 when its scrape worked, 0 when it did not. A sample
 /// that carries its own time and was given before does not come again. The cursor is the time of the last scrape; a scrape
@@ -82,6 +103,8 @@ pub struct ScrapeSource {
     max_series: usize,
     drop_labels: Vec<String>,
     targets: Vec<Target>,
+    exemplars: AtomicU64,
+    created: AtomicU64,
 }
 
 #[derive(Debug)]
@@ -175,7 +198,17 @@ impl ScrapeSource {
             }
         }
         let ScrapeConfig { name, max_series, drop_labels, .. } = config;
-        ConfigError::check(problems, Self { name, max_series, drop_labels, targets })
+        let (exemplars, created) = Default::default();
+        ConfigError::check(problems, Self { name, max_series, drop_labels, targets, exemplars, created })
+    }
+
+    /// What was left out so far.
+    #[must_use]
+    pub fn left_out(&self) -> ScrapeLeftOut {
+        ScrapeLeftOut {
+            exemplars: self.exemplars.load(Ordering::Relaxed),
+            created: self.created.load(Ordering::Relaxed),
+        }
     }
 }
 
@@ -192,11 +225,10 @@ impl Target {
     }
 
     async fn scrape(&self, ctx: &Ctx, at: Timestamp, source: &ScrapeSource) -> Scraped {
-        let answer = self.client.get(ctx, &self.url).await.and_then(|reply| reply.into_body(COMPONENT));
         let up = |value: f64| MetricSample { series: self.up.clone(), at, value };
-        match answer {
-            Ok(body) => {
-                let mut scraped = self.read(&body, at, source);
+        match self.ask(ctx).await {
+            Ok((format, body)) => {
+                let mut scraped = self.read(&body, format, at, source);
                 scraped.samples.push(up(1.0));
                 scraped
             }
@@ -207,11 +239,24 @@ impl Target {
         }
     }
 
-    fn read(&self, body: &[u8], at: Timestamp, source: &ScrapeSource) -> Scraped {
+    /// The whole text, and what it is in.
+    async fn ask(&self, ctx: &Ctx) -> Result<(Format, Bytes)> {
+        let wrong = |message: String| Error::new(ErrorKind::Unavailable, COMPONENT, message);
+        let reply = self.client.get_with(ctx, &self.url, &[("accept", ACCEPT)]).await?;
+        let content_type = reply.content_type.clone();
+        let body = reply.into_body(COMPONENT)?;
+        let format = Format::of(content_type.as_deref()).map_err(wrong)?;
+        if !format.is_whole(&body) {
+            return Err(wrong("its text does not end with `# EOF`".to_owned()));
+        }
+        Ok((format, body))
+    }
+
+    fn read(&self, body: &[u8], format: Format, at: Timestamp, source: &ScrapeSource) -> Scraped {
         let mut known = std::mem::take(&mut *self.known.lock().unwrap_or_else(PoisonError::into_inner));
         let mut scraped = Scraped { samples: Vec::with_capacity(known.len() + 1), ..Scraped::default() };
         let mut n_seen = 0;
-        exposition::parse(body, |line| {
+        let left_out = exposition::parse(body, format, |line| {
             let taken = match line {
                 Err(bad) => Err((bad.line, bad.what)),
                 Ok(_) if n_seen >= source.max_series => Err((0, "there are more series than allowed")),
@@ -231,6 +276,8 @@ impl Target {
                 }
             }
         });
+        source.exemplars.fetch_add(left_out.exemplars, Ordering::Relaxed);
+        source.created.fetch_add(left_out.created, Ordering::Relaxed);
         // What a target no longer gives is forgotten at once, so that the memory is bounded by one scrape.
         known.retain(|_, series| std::mem::take(&mut series.seen));
         *self.known.lock().unwrap_or_else(PoisonError::into_inner) = known;
@@ -245,8 +292,9 @@ impl Target {
         at: Timestamp,
         source: &ScrapeSource,
     ) -> Result<Option<MetricSample>, &'static str> {
-        if known.get(sample.key).is_none_or(|series| series.series.kind != sample.kind) {
-            let series = Arc::new(self.series(sample, source)?);
+        let unit = if sample.unit.is_empty() { unit_of(sample.name) } else { sample.unit };
+        if known.get(sample.key).is_none_or(|known| known.series.kind != sample.kind || known.series.unit != unit) {
+            let series = Arc::new(self.series(sample, unit, source)?);
             known.insert(sample.key.into(), Known { series, last_ms: None, seen: false });
         }
         let Some(series) = known.get_mut(sample.key) else { return Ok(None) };
@@ -264,7 +312,12 @@ impl Target {
         Ok(Some(MetricSample { series: series.series.clone(), at, value: sample.value }))
     }
 
-    fn series(&self, sample: &exposition::Sample<'_>, source: &ScrapeSource) -> Result<Series, &'static str> {
+    fn series(
+        &self,
+        sample: &exposition::Sample<'_>,
+        unit: &str,
+        source: &ScrapeSource,
+    ) -> Result<Series, &'static str> {
         let mut labels = exposition::parse_labels(sample.labels)?;
         for name in &source.drop_labels {
             labels.remove(name);
@@ -273,19 +326,10 @@ impl Target {
             entity: self.up.entity.clone(),
             metric: sample.name.to_owned(),
             kind: sample.kind,
-            unit: unit_of(sample.name).to_owned(),
+            unit: unit.to_owned(),
             labels,
         })
     }
-}
-
-/// The unit that the name tells, as Prometheus asks names to do. Counts have none.
-fn unit_of(name: &str) -> &'static str {
-    let name = name.strip_suffix("_total").or_else(|| name.strip_suffix("_sum")).unwrap_or(name);
-    ["seconds", "bytes", "ratio", "celsius", "meters", "volts", "amperes", "joules", "grams"]
-        .into_iter()
-        .find(|unit| name.strip_suffix(unit).is_some_and(|rest| rest.ends_with('_')))
-        .unwrap_or_default()
 }
 
 #[async_trait]

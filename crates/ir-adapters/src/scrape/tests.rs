@@ -19,6 +19,9 @@ fn ctx() -> Ctx {
 #[derive(Debug, Default)]
 struct Endpoint {
     body: Mutex<String>,
+    content_type: Mutex<String>,
+    /// The head of the last request.
+    asked: Mutex<String>,
     hangs: AtomicBool,
     n_served: AtomicUsize,
 }
@@ -34,13 +37,21 @@ async fn endpoint(body: &str) -> (Arc<Endpoint>, String) {
             let shared = shared.clone();
             tokio::spawn(async move {
                 let mut chunk = [0; 4096];
-                while stream.read(&mut chunk).await.is_ok_and(|n| n > 0) {
+                while let Ok(n) = stream.read(&mut chunk).await
+                    && n > 0
+                {
+                    *shared.asked.lock().unwrap() = String::from_utf8_lossy(&chunk[..n]).to_ascii_lowercase();
                     if shared.hangs.load(Ordering::SeqCst) {
                         return std::future::pending().await;
                     }
                     shared.n_served.fetch_add(1, Ordering::SeqCst);
                     let body = shared.body.lock().unwrap().clone();
-                    let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", body.len());
+                    let mut head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n", body.len());
+                    let content_type = shared.content_type.lock().unwrap().clone();
+                    if !content_type.is_empty() {
+                        head.push_str(&format!("content-type: {content_type}\r\n"));
+                    }
+                    head.push_str("\r\n");
                     stream.write_all(format!("{head}{body}").as_bytes()).await.unwrap();
                 }
             });
@@ -128,6 +139,38 @@ async fn a_sample_with_a_time_of_its_own_comes_once() {
     let third = source.poll(&ctx(), &second.next).await.unwrap();
     assert_eq!((value(&third, "web", "a"), third.dropped), (Some(2.0), 0));
     assert_eq!(endpoint.n_served.load(Ordering::SeqCst), 3);
+}
+
+#[tokio::test]
+async fn openmetrics_is_asked_for_and_read_and_what_is_not_whole_is_a_failed_scrape() {
+    let (endpoint, url) = endpoint("").await;
+    let source = source(&[("web", &url)]);
+    let mut cursor = Cursor::default();
+    let mut scrape = async |content_type: &str, body: &str| {
+        *endpoint.content_type.lock().unwrap() = content_type.to_owned();
+        *endpoint.body.lock().unwrap() = body.to_owned();
+        let polled = source.poll(&ctx(), &cursor).await.unwrap();
+        cursor = polled.next.clone();
+        polled
+    };
+    let open = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    let text = "# TYPE a counter\n# UNIT a liters\na_total 5 2.5 # {trace_id=\"x\"} 1\na_created 1\n# EOF\n";
+    let polled = scrape(open, text).await;
+    let sample = &polled.batch.metrics[0];
+    assert_eq!((sample.at, sample.series.unit.as_str()), (Timestamp::from_millis(2500), "liters"));
+    assert_eq!((polled.dropped, value(&polled, "web", "up")), (0, Some(1.0)));
+    assert_eq!(source.left_out(), ScrapeLeftOut { exemplars: 1, created: 1 });
+    assert!(endpoint.asked.lock().unwrap().contains("accept: application/openmetrics-text;version=1.0.0,text/plain"));
+    // Cut off: nothing of it counts, and what it held comes with the next scrape that is whole.
+    let later = text.replace("2.5", "3.5");
+    let polled = scrape(open, later.strip_suffix("# EOF\n").unwrap()).await;
+    assert_eq!((polled.batch.metrics.len(), value(&polled, "web", "up")), (1, Some(0.0)));
+    assert!(polled.problems[0].contains("# EOF"), "{:?}", polled.problems);
+    let polled = scrape(open, &later).await;
+    assert_eq!(value(&polled, "web", "a_total"), Some(5.0));
+    let polled = scrape("text/html; charset=utf-8", "<html>please log in</html>").await;
+    assert_eq!((value(&polled, "web", "up"), polled.dropped), (Some(0.0), 0));
+    assert!(polled.problems[0].contains("`text/html`"), "{:?}", polled.problems);
 }
 
 #[tokio::test]

@@ -6,11 +6,13 @@
     feature = "postgres",
     feature = "prometheus",
     feature = "remote-write",
+    feature = "scrape",
     feature = "webhook"
 ))]
 #![expect(clippy::unwrap_used, reason = "a helper of a test may panic as the test itself may")]
 
 mod alertmanager;
+mod node_exporter;
 mod otlp;
 mod postgres;
 mod prometheus;

@@ -99,6 +99,12 @@ pub(crate) fn free_address() -> SocketAddr {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }
 
+/// How long a test that is about staying power lasts: a few seconds by hand, longer where `cargo xtask test` says so.
+#[cfg(all(feature = "alertmanager", feature = "http", feature = "prometheus"))]
+pub(crate) fn soak() -> Duration {
+    Duration::from_secs(std::env::var("IR_SOAK_SECS").map_or(5, |secs| secs.parse().unwrap()))
+}
+
 /// Looks again and again until it is so.
 #[cfg(all(feature = "alertmanager", feature = "http", feature = "prometheus"))]
 pub(crate) async fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {

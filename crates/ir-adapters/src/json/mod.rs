@@ -6,6 +6,12 @@ use std::fmt;
 use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, Visitor};
 
+mod scan;
+
+pub(crate) use scan::Scan;
+#[cfg(feature = "prometheus")]
+pub(crate) use scan::number;
+
 /// A text.
 #[derive(Deserialize)]
 pub(crate) struct Text<'a>(#[serde(borrow)] pub(crate) Cow<'a, str>);
@@ -30,4 +36,29 @@ pub(crate) fn pairs<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Pairs<
         }
     }
     deserializer.deserialize_map(Labels)
+}
+
+/// For tests: how a text is damaged, by where and with what.
+#[cfg(test)]
+pub(crate) fn garbled(text: &[u8], damage: &[(usize, u8, u8)]) -> Vec<u8> {
+    let mut text = text.to_vec();
+    for (at, how, byte) in damage {
+        let at = at % (text.len() + 1);
+        match how % 4 {
+            0 => text.truncate(at),
+            1 => text.insert(at, *byte),
+            2 if at < text.len() => drop(text.remove(at)),
+            _ if at < text.len() => text[at] = *byte,
+            _ => {}
+        }
+    }
+    text
+}
+
+/// For tests: bytes that mean something in JSON more often than others.
+#[cfg(test)]
+pub(crate) fn damage() -> impl proptest::strategy::Strategy<Value = Vec<(usize, u8, u8)>> {
+    use proptest::prelude::*;
+    let byte = prop_oneof![prop::sample::select(b"[]{}\",:\\ \n0123456789.-+eEntfu".to_vec()), any::<u8>()];
+    prop::collection::vec((any::<usize>(), any::<u8>(), byte), 0..4)
 }

@@ -1,0 +1,385 @@
+//! What the server itself holds to be so: alerts of its rules, and the health of its targets.
+
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use ir_core::config::Problem;
+use ir_core::{
+    AlertState, ConfigError, Ctx, Cursor, Digest, EntityId, Error, ErrorKind, EventKind, EventRecord, Labels,
+    MetricKind, MetricSample, PartName, Polled, Result, Series, SignalSource, Timestamp,
+};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::answer::{self, cut};
+use super::client::Client;
+use super::{COMPONENT, tell};
+use crate::http::{HttpClient, HttpConfig, HttpUrl};
+
+/// What an alert without a name is called.
+const UNNAMED: &str = "alert";
+/// Labels and annotations kept of one alert.
+const MAX_FIELDS: usize = 64;
+
+/// What is asked of the server, and within which bounds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct PrometheusStateConfig {
+    /// The source's name in records. `prometheus-state`.
+    pub name: String,
+    /// Where the server is: `http://prometheus:9090`, with a path before `/api` if there is one.
+    pub url: String,
+    /// Whether alerts are read. Not where Alertmanager's webhook brings them already. True.
+    pub alerts: bool,
+    /// Whether the health of targets is read. Not where a query for `up` brings it already. True.
+    pub targets: bool,
+    /// The labels that name the entity, the first that an alert or a target has counts. `service`, `job`.
+    pub entity_labels: Vec<String>,
+    /// Labels of targets that are left out: `pod`, `instance` ...
+    pub drop_labels: Vec<String>,
+    /// The most alerts followed at once; what is beyond is dropped and counted once. 500.
+    #[schemars(range(min = 1))]
+    pub max_alerts: usize,
+    /// The most targets; what is beyond is dropped and counted with each poll. 5,000.
+    #[schemars(range(min = 1))]
+    pub max_targets: usize,
+    /// How long one question may take, in milliseconds. 5,000.
+    #[schemars(range(min = 1))]
+    pub timeout_ms: u64,
+    /// The most bytes of an answer. 32 MiB.
+    #[schemars(range(min = 1))]
+    pub max_bytes: usize,
+}
+
+impl Default for PrometheusStateConfig {
+    fn default() -> Self {
+        Self {
+            name: "prometheus-state".to_owned(),
+            url: String::new(),
+            alerts: true,
+            targets: true,
+            entity_labels: ["service", "job"].map(str::to_owned).to_vec(),
+            drop_labels: Vec::new(),
+            max_alerts: 500,
+            max_targets: 5_000,
+            timeout_ms: 5_000,
+            max_bytes: 32 << 20,
+        }
+    }
+}
+
+/// Reads which alerts fire and which targets are up, without an Alertmanager and without a query.
+///
+/// An alert that has begun to fire since the cursor is an event of kind [`EventKind::Alert`], and so is one that no longer does.
+/// What began and ended between two polls is not seen, nor is what ended and began anew. Of a firing alert the server says since when its condition holds, which is
+/// before it fired by the rule's `for`. An alert is over when its rule was evaluated without it: not when the server has just been
+/// restarted, or cannot evaluate the rule, which is a problem of the poll instead. One that is pending again goes on.
+///
+/// Each poll gives the health of every target as a sample `up` at its own time: 1 up, 0 down. One that was not scraped yet gives
+/// none, and neither does one that is no longer there: silence is for a detector of absence to judge. What a target that is down
+/// said last is a problem of the poll.
+///
+/// The cursor holds the alerts that fire, so that a restart of the host neither repeats nor forgets one.
+#[derive(Debug)]
+pub struct PrometheusState {
+    config: PrometheusStateConfig,
+    client: Client,
+}
+
+/// An alert that fires, as the cursor keeps it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Firing {
+    entity: EntityId,
+    name: String,
+    since: Timestamp,
+}
+
+/// What was told already.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Told {
+    /// By key.
+    firing: BTreeMap<String, Firing>,
+    /// Keys of what was there and could not be taken, as far as they fit.
+    dropped: BTreeSet<String>,
+}
+
+#[derive(Default, Deserialize)]
+struct Rules<'a> {
+    #[serde(borrow, default)]
+    groups: Vec<Group<'a>>,
+}
+
+#[derive(Deserialize)]
+struct Group<'a> {
+    #[serde(borrow, default)]
+    rules: Vec<Rule<'a>>,
+}
+
+#[derive(Deserialize)]
+struct Rule<'a> {
+    #[serde(borrow, default)]
+    name: Cow<'a, str>,
+    #[serde(borrow, default)]
+    health: Cow<'a, str>,
+    #[serde(borrow, default, rename = "lastError")]
+    error: Cow<'a, str>,
+    #[serde(default)]
+    alerts: Vec<Alert>,
+}
+
+#[derive(Deserialize)]
+struct Alert {
+    #[serde(default)]
+    labels: BTreeMap<String, String>,
+    #[serde(default)]
+    annotations: BTreeMap<String, String>,
+    state: String,
+    #[serde(default, rename = "activeAt")]
+    active_at: String,
+}
+
+#[derive(Default, Deserialize)]
+struct Targets<'a> {
+    #[serde(borrow, default, rename = "activeTargets")]
+    active: Vec<Target<'a>>,
+}
+
+#[derive(Deserialize)]
+struct Target<'a> {
+    #[serde(default)]
+    labels: BTreeMap<String, String>,
+    #[serde(borrow, default)]
+    health: Cow<'a, str>,
+    #[serde(borrow, default, rename = "lastError")]
+    error: Cow<'a, str>,
+}
+
+impl PrometheusState {
+    /// Checks the configuration. Nothing is connected yet.
+    ///
+    /// # Errors
+    ///
+    /// All problems at once: an address that is none, nothing to read, bounds of 0.
+    pub fn new(config: PrometheusStateConfig) -> Result<Self, ConfigError> {
+        let http = HttpConfig {
+            timeout_ms: config.timeout_ms,
+            connect_timeout_ms: config.timeout_ms,
+            max_bytes: config.max_bytes,
+        };
+        Self::with_client(config, HttpClient::new(COMPONENT, http))
+    }
+
+    /// The same with a client of the host's own: with credentials, with TLS, with other bounds.
+    ///
+    /// # Errors
+    ///
+    /// As for [`new`](Self::new).
+    pub fn with_client(config: PrometheusStateConfig, client: HttpClient) -> Result<Self, ConfigError> {
+        let mut problems = config.problems();
+        match HttpUrl::parse(&config.url) {
+            Ok(url) if !url.path().contains('?') => {
+                let client = Client { http: client, url };
+                ConfigError::check(problems, Self { config, client })
+            }
+            Ok(_) => {
+                problems.push(Problem::at("url", "parameters do not belong into it"));
+                Err(ConfigError::of(problems))
+            }
+            Err(error) => {
+                problems.push(Problem::at("url", error.message()));
+                Err(ConfigError::of(problems))
+            }
+        }
+    }
+
+    fn entity(&self, labels: &BTreeMap<String, String>) -> Result<(&str, EntityId), String> {
+        let named = self.config.entity_labels.iter().find_map(|name| Some((name, labels.get(name)?)));
+        let (by, entity) = named.ok_or("it has none of the labels that name an entity")?;
+        Ok((by, EntityId::new(entity.as_str()).map_err(|error| error.message().to_owned())?))
+    }
+
+    /// Tells what changed since `told`.
+    fn take_alerts(&self, rules: Rules<'_>, told: &mut Told, now: Timestamp, gathered: &mut Polled) {
+        let before = std::mem::take(told);
+        // Alerts of these rules are not over because they are not in the list.
+        let mut unsettled = BTreeSet::new();
+        for rule in rules.groups.into_iter().flat_map(|group| group.rules) {
+            match rule.health.as_ref() {
+                "ok" | "" => {}
+                health => {
+                    unsettled.insert(rule.name.clone().into_owned());
+                    if health == "err" {
+                        tell(gathered, || {
+                            format!("rule `{}` cannot be evaluated: {}", cut(&rule.name), cut(&rule.error))
+                        });
+                    }
+                }
+            }
+            for alert in rule.alerts {
+                self.take_alert(alert, &before, told, now, gathered);
+            }
+        }
+        for (key, firing) in before.firing {
+            if told.firing.contains_key(&key) {
+                continue;
+            }
+            if unsettled.contains(&firing.name) {
+                told.firing.insert(key, firing);
+            } else {
+                gathered.batch.events.push(firing.event(key, false, now, Labels::new()));
+            }
+        }
+    }
+
+    fn take_alert(&self, alert: Alert, before: &Told, told: &mut Told, now: Timestamp, gathered: &mut Polled) {
+        let key = alert.key();
+        if told.firing.contains_key(&key) {
+            return;
+        }
+        if let Some(known) = before.firing.get(&key) {
+            told.firing.insert(key, known.clone());
+            return;
+        }
+        if alert.state != "firing" {
+            return;
+        }
+        let taken = match alert.firing(self) {
+            _ if told.firing.len() >= self.config.max_alerts => {
+                Err(format!("more than {} alerts", self.config.max_alerts))
+            }
+            taken => taken,
+        };
+        match taken {
+            Ok((firing, fields)) => {
+                gathered.batch.events.push(firing.event(key.clone(), true, now, fields));
+                told.firing.insert(key, firing);
+            }
+            Err(problem) => {
+                // It is told and counted when it is first seen. What does not fit into the cursor is counted anew.
+                if !before.dropped.contains(&key) {
+                    gathered.dropped += 1;
+                    tell(gathered, || format!("an alert: {problem}"));
+                }
+                if told.dropped.len() < self.config.max_alerts {
+                    told.dropped.insert(key);
+                }
+            }
+        }
+    }
+
+    fn take_targets(&self, targets: Targets<'_>, now: Timestamp, gathered: &mut Polled) {
+        for (n, target) in targets.active.into_iter().enumerate() {
+            let taken = match self.entity(&target.labels) {
+                _ if n >= self.config.max_targets => Err(format!("more than {} targets", self.config.max_targets)),
+                taken => taken,
+            };
+            let (by, entity) = match taken {
+                Ok(taken) => taken,
+                Err(problem) => {
+                    gathered.dropped += 1;
+                    tell(gathered, || format!("a target: {problem}"));
+                    continue;
+                }
+            };
+            let value = match target.health.as_ref() {
+                "up" => 1.0,
+                "down" => {
+                    tell(gathered, || format!("`{entity}` is not up: {}", cut(&target.error)));
+                    0.0
+                }
+                // Not scraped yet.
+                _ => continue,
+            };
+            let kept = |key: &str| key != by && !self.config.drop_labels.iter().any(|drop| drop == key);
+            let labels = target.labels.iter().filter(|(key, _)| kept(key));
+            let labels = labels.map(|(key, value)| (key.as_str(), value.as_str())).collect();
+            let metric = "up".to_owned();
+            let series = Arc::new(Series { entity, metric, kind: MetricKind::Up, unit: String::new(), labels });
+            gathered.batch.metrics.push(MetricSample { series, at: now, value });
+        }
+    }
+}
+
+impl Alert {
+    /// What tells it from its siblings.
+    fn key(&self) -> String {
+        Digest::of_parts(self.labels.iter().flat_map(|(key, value)| [key.as_bytes(), value.as_bytes()]))
+            .short()
+            .to_string()
+    }
+
+    fn firing(&self, source: &PrometheusState) -> Result<(Firing, Labels), String> {
+        let name = cut(self.labels.get("alertname").map_or(UNNAMED, String::as_str));
+        let (_, entity) = source.entity(&self.labels).map_err(|problem| format!("`{name}`: {problem}"))?;
+        let since = self.active_at.parse().map_err(|_| format!("`{name}` has no time: `{}`", cut(&self.active_at)))?;
+        let fields = self.labels.iter().chain(&self.annotations).take(MAX_FIELDS);
+        let fields = fields.map(|(key, value)| (cut(key), cut(value))).collect();
+        Ok((Firing { entity, name, since }, fields))
+    }
+}
+
+impl Firing {
+    fn event(&self, key: String, firing: bool, at: Timestamp, fields: Labels) -> EventRecord {
+        let kind = EventKind::Alert(AlertState { key, firing, since: self.since });
+        EventRecord { entity: self.entity.clone(), at, name: self.name.clone(), kind, fields }
+    }
+}
+
+impl PrometheusStateConfig {
+    fn problems(&self) -> Vec<Problem> {
+        let mut problems = Vec::new();
+        if let Err(error) = PartName::new(&self.name) {
+            problems.push(Problem::at("name", error.message()));
+        }
+        if !self.alerts && !self.targets {
+            problems.push(Problem::at("alerts", "with neither `alerts` nor `targets` there is nothing to read"));
+        }
+        if self.entity_labels.is_empty() {
+            problems.push(Problem::at("entity_labels", "name at least one label"));
+        }
+        let bounds = [
+            ("max_alerts", self.max_alerts == 0),
+            ("max_targets", self.max_targets == 0),
+            ("timeout_ms", self.timeout_ms == 0),
+            ("max_bytes", self.max_bytes == 0),
+        ];
+        let zero = bounds.into_iter().filter(|(_, is_zero)| *is_zero);
+        problems.extend(zero.map(|(field, _)| Problem::at(field, "must be more than 0")));
+        problems
+    }
+}
+
+#[async_trait]
+impl SignalSource for PrometheusState {
+    fn name(&self) -> &str {
+        &self.config.name
+    }
+
+    async fn poll(&self, ctx: &Ctx, cursor: &Cursor) -> Result<Polled> {
+        let wrong =
+            |error| Error::new(ErrorKind::InvalidInput, COMPONENT, format!("the cursor is not one of it: {error}"));
+        let mut told = match cursor.as_str() {
+            "" => Told::default(),
+            text => serde_json::from_str(text).map_err(wrong)?,
+        };
+        let mut gathered = Polled::default();
+        let now = ctx.now().wall;
+        if self.config.alerts {
+            let reply = self.client.rules(ctx).await?;
+            self.take_alerts(answer::read_data(&reply)?, &mut told, now, &mut gathered);
+        }
+        if self.config.targets {
+            let reply = self.client.targets(ctx).await?;
+            self.take_targets(answer::read_data(&reply)?, now, &mut gathered);
+        }
+        let text = serde_json::to_string(&told).map_err(|error| {
+            Error::new(ErrorKind::Unknown, COMPONENT, "the cursor cannot be written").with_source(error)
+        })?;
+        gathered.next = Cursor::new(text);
+        Ok(gathered)
+    }
+}
