@@ -11,7 +11,7 @@ use incident_response::core::{
     AnomalyId, BootId, Clock, Ctx, Cursor, EntityId, MemoryJournal, Moment, Polled, Result, SignalSource, Timestamp,
 };
 use incident_response::prelude::{Detectors, EngineSettings, Responder, Topology};
-use sim::world::{Event as Planted, World};
+use ir_bench::sim::world::{Event as Planted, World};
 
 /// A scrape every five seconds.
 const INTERVAL: Duration = Duration::from_secs(5);

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use incident_response::detect::forecast::{LeakConfig, LeakModel};
-use sim::series::{Measure, Series, clean, leaking};
+use ir_bench::sim::series::{Measure, Series, clean, leaking};
 
 /// A value a minute.
 const INTERVAL_SECS: f64 = 60.0;

@@ -1,4 +1,6 @@
-//! What the benches share: made-up signals, records and configurations of the size that real ones have.
+//! What the benches share: made-up signals, records and configurations of the size that real ones have, and worlds with a seed.
+
+pub mod sim;
 
 use std::sync::Arc;
 

@@ -2,7 +2,7 @@
 
 use incident_response::detect::stats::Random;
 
-use crate::noise::{DAY, HOUR, MINUTE, Remembering, Traffic, between, chance, order_between};
+use super::noise::{DAY, HOUR, MINUTE, Remembering, Traffic, between, chance, order_between};
 
 /// Series begin in the week after this, a Monday.
 const MONDAY_SECS: f64 = 1_704_067_200.0;

@@ -10,7 +10,7 @@ use incident_response::core::{
 };
 use incident_response::detect::stats::Random;
 
-use crate::noise::{Remembering, between, chance, order_between};
+use super::noise::{Remembering, between, chance, order_between};
 
 const BUCKETS: [f64; 13] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
 const MIB: f64 = 1024.0 * 1024.0;
