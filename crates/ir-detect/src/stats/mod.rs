@@ -1,5 +1,6 @@
 //! Numeric cores over `f64` that know nothing of signals: plain structs and functions, no allocation after warm-up.
 
+pub mod count;
 pub mod cusum;
 pub mod eigen;
 pub mod ewma;
@@ -11,6 +12,7 @@ pub mod surprise;
 pub mod tail;
 pub mod trend;
 
+pub use count::{EventRate, count_surprise};
 pub use cusum::Cusum;
 pub use eigen::eigen;
 pub use ewma::Ewma;
