@@ -155,7 +155,7 @@ mod tests {
         }
         assert!((even.expected(60.0) - wild.expected(60.0)).abs() < 3.0);
         assert!(even.more(80.0, 60.0) > 20.0 && wild.more(80.0, 60.0) < 3.0);
-        assert!(even.fewer(0.0, 60.0) > 10.0 && wild.fewer(0.0, 60.0) < 1.0);
+        assert!(even.fewer(0.0, 60.0) > 10.0 && wild.fewer(0.0, 60.0) < 2.0);
     }
 
     proptest! {

@@ -2,6 +2,7 @@
 
 pub mod count;
 pub mod cusum;
+pub mod ddsketch;
 pub mod eigen;
 pub mod ewma;
 pub mod median;
@@ -14,6 +15,7 @@ pub mod trend;
 
 pub use count::{EventRate, count_surprise};
 pub use cusum::Cusum;
+pub use ddsketch::DdSketch;
 pub use eigen::eigen;
 pub use ewma::Ewma;
 pub use median::RunningMedian;
