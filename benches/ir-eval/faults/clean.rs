@@ -12,9 +12,10 @@ const KINDS: usize = 7;
 /// One season, peak to peak. Days are shortened so that an hour has some of it.
 const SEASON_SECS: f64 = 4.0 * 3600.0;
 const WORDS: [&str; 40] = [
-    "order", "basket", "account", "voucher", "ledger", "shelf", "parcel", "invoice", "session", "token", "price", "quote", "refund",
-    "cache", "index", "shard", "queue", "worker", "tenant", "profile", "lookup", "found", "stored", "loaded", "sent", "received",
-    "checked", "accepted", "updated", "written", "for", "from", "into", "with", "by", "of", "after", "under", "beside", "within",
+    "order", "basket", "account", "voucher", "ledger", "shelf", "parcel", "invoice", "session", "token", "price",
+    "quote", "refund", "cache", "index", "shard", "queue", "worker", "tenant", "profile", "lookup", "found", "stored",
+    "loaded", "sent", "received", "checked", "accepted", "updated", "written", "for", "from", "into", "with", "by",
+    "of", "after", "under", "beside", "within",
 ];
 const LEVELS: [&str; 3] = ["INFO", "WARN", "ERROR"];
 
@@ -128,7 +129,11 @@ struct World {
 }
 
 /// Gives the lines of each second in their order to `sink`.
-pub(super) fn each_second(seed: u64, hours: f64, mut sink: impl FnMut(&[Line]) -> Result<(), String>) -> Result<(), String> {
+pub(super) fn each_second(
+    seed: u64,
+    hours: f64,
+    mut sink: impl FnMut(&[Line]) -> Result<(), String>,
+) -> Result<(), String> {
     let mut world = World::new(seed);
     let mut gap_until = 0.0;
     for second in 0..(hours * 3600.0) as i64 {
@@ -197,7 +202,8 @@ impl World {
             if self.chance.happens(0.0003) {
                 let statement = self.services[service].failure.clone();
                 let depth = 3 + self.chance.below(12);
-                let frames: String = (0..depth).map(|n| format!("\n\tat org.shop.Frame{n}.call(Frame.java:{})", n * 7)).collect();
+                let frames: String =
+                    (0..depth).map(|n| format!("\n\tat org.shop.Frame{n}.call(Frame.java:{})", n * 7)).collect();
                 self.write(service, &statement, at, &trace, &frames);
                 return;
             }
@@ -256,7 +262,8 @@ impl World {
                     if chance.happens(0.1) {
                         let level = usize::from(chance.happens(0.2));
                         let probability = chance.unit();
-                        kind.steps.insert(at + 1, Step { service, statement: Statement::new(chance, level), probability });
+                        kind.steps
+                            .insert(at + 1, Step { service, statement: Statement::new(chance, level), probability });
                         at += 1;
                     }
                 }
@@ -274,8 +281,14 @@ impl World {
         let (level, class) = (LEVELS[statement.level], &statement.class);
         // Three forms of line: classic frameworks, logfmt, and daemons that know neither level nor trace.
         let text = match service % 3 {
-            0 => format!("{clock}.{:03} {level} {class} TraceID: {trace} SpanID: {span:016x} {message}{more}", ns / 1_000_000 % 1000),
-            1 => format!("time=2024-01-08T{clock}Z level={} trace_id={trace} msg=\"{message}{more}\"", level.to_lowercase()),
+            0 => format!(
+                "{clock}.{:03} {level} {class} TraceID: {trace} SpanID: {span:016x} {message}{more}",
+                ns / 1_000_000 % 1000
+            ),
+            1 => format!(
+                "time=2024-01-08T{clock}Z level={} trace_id={trace} msg=\"{message}{more}\"",
+                level.to_lowercase()
+            ),
             _ => format!("Jan  8 {clock} host-{} {class}[{}]: {message}{more}", service, 1000 + service),
         };
         self.pending.push(Line { ns, service: self.services[service].name.clone(), text });
@@ -296,7 +309,8 @@ impl Service {
             })
             .collect();
         let jobs = [60.0, 600.0, 3600.0].map(|every| (every, 3 + chance.below(30), Statement::new(chance, 0))).into();
-        let startup = (0..12).map(|n| (Statement::new(chance, usize::from(n == 5)), if n == 7 { 25 } else { 1 })).collect();
+        let startup =
+            (0..12).map(|n| (Statement::new(chance, usize::from(n == 5)), if n == 7 { 25 } else { 1 })).collect();
         let mut failure = Statement::new(chance, 2);
         failure.text.push_str(" failed with org.shop.IllegalStateException: no #");
         let mut unavailable = Statement::new(chance, 2);

@@ -16,8 +16,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
-use incident_response::core::{Ctx, Detector, EntityId, Labels, ManualClock, Phase, SignalBatch, Timestamp};
 use incident_response::core::signal::LogRecord;
+use incident_response::core::{Ctx, Detector, EntityId, Labels, ManualClock, Phase, SignalBatch, Timestamp};
 use incident_response::detect::logs::{LogTemplates, LogTemplatesConfig};
 
 use super::arguments::Arguments;
@@ -75,7 +75,8 @@ fn labelled(arguments: &Arguments) -> Result<(), String> {
 }
 
 fn clean(arguments: &Arguments, hours: &str) -> Result<(), String> {
-    let hours: f64 = hours.parse().ok().filter(|hours| (0.01..=1000.0).contains(hours)).ok_or("`--clean` takes hours")?;
+    let hours: f64 =
+        hours.parse().ok().filter(|hours| (0.01..=1000.0).contains(hours)).ok_or("`--clean` takes hours")?;
     let seed = arguments.value("--seed").unwrap_or("1");
     let seed: u64 = seed.parse().map_err(|_| format!("`--seed {seed}` is not a number"))?;
     let mut watch = Watch::new()?;

@@ -74,7 +74,8 @@ pub(super) fn score(alerts: &[Alert], faults: &[Fault], times: &[i64]) -> Score 
         false_alarms.push(alert);
     }
     let all: i64 = runs.iter().map(|(from, to)| to - from).sum();
-    let covered: i64 = runs.iter().flat_map(|run| windows.iter().map(|w| (run.1.min(w.1) - run.0.max(w.0)).max(0))).sum();
+    let covered: i64 =
+        runs.iter().flat_map(|run| windows.iter().map(|w| (run.1.min(w.1) - run.0.max(w.0)).max(0))).sum();
     Score { hits, false_alarms, hours: (all - covered) as f64 / (3600 * SECOND) as f64 }
 }
 
@@ -99,18 +100,13 @@ mod tests {
     #[test]
     fn alerts_are_right_late_or_false() {
         let fault = |at: i64| Fault { start_ns: at * SECOND, service: "a".to_owned(), kind: "return".to_owned() };
-        let alert = |at: i64, service: &str| Alert { ns: at * SECOND, service: service.to_owned(), reason: String::new() };
+        let alert =
+            |at: i64, service: &str| Alert { ns: at * SECOND, service: service.to_owned(), reason: String::new() };
         let faults = [fault(1000), fault(2000)];
         let times: Vec<i64> = (0..2400).map(|s| s * SECOND).collect();
         // Before all, right on another service, in the tail, false once although twice, flagging the second.
-        let alerts = [
-            alert(10, "a"),
-            alert(1100, "b"),
-            alert(1290, "a"),
-            alert(1500, "c"),
-            alert(1600, "c"),
-            alert(2060, "a"),
-        ];
+        let alerts =
+            [alert(10, "a"), alert(1100, "b"), alert(1290, "a"), alert(1500, "c"), alert(1600, "c"), alert(2060, "a")];
         let score = score(&alerts, &faults, &times);
         assert_eq!(score.hits[0], Hit { any: Some(100 * SECOND), same: None });
         assert_eq!((score.flagged(|h| h.any), score.flagged(|h| h.same)), (2, 1));

@@ -282,7 +282,8 @@ impl Tracks {
         because: impl Fn(Timestamp) -> String,
         out: &mut Vec<Anomaly>,
     ) -> Result<()> {
-        let keys: Vec<Key> = self.0.iter().filter(|(_, track)| track.open.is_some()).map(|(key, _)| key.clone()).collect();
+        let keys: Vec<Key> =
+            self.0.iter().filter(|(_, track)| track.open.is_some()).map(|(key, _)| key.clone()).collect();
         let at_once = EpisodeConfig { end_looks: 1, ..judge.config.clone() };
         for key in keys {
             let finding = Finding { verdict: Verdict::Good, ..finding(&key) };

@@ -225,8 +225,7 @@ impl Detector for LogTemplates {
         let stored: Stored = serde_json::from_slice(&from.bytes)
             .map_err(|error| invalid(format!("cannot read the snapshot: {error}")))?;
         let miner = TemplateMiner::restore(stored.miner)?;
-        *self.state.lock().unwrap_or_else(PoisonError::into_inner) =
-            State { miner, watch: stored.watch };
+        *self.state.lock().unwrap_or_else(PoisonError::into_inner) = State { miner, watch: stored.watch };
         Ok(())
     }
 

@@ -76,7 +76,12 @@ impl Statement {
 
 impl Watched {
     /// Takes a line. Gives a suspicion when it says that the process cannot go on, as none did before.
-    pub(super) fn line(&mut self, record: &LogRecord, id: TemplateId, config: &LogTemplatesConfig) -> Option<Suspicion> {
+    pub(super) fn line(
+        &mut self,
+        record: &LogRecord,
+        id: TemplateId,
+        config: &LogTemplatesConfig,
+    ) -> Option<Suspicion> {
         self.last = self.last.max(record.at);
         self.lines.recent.add();
         let known = self.templates.get(&id).map(|statement| statement.last);
@@ -180,7 +185,10 @@ impl Watched {
         let gone = |statement: &Statement| {
             let usual = &statement.usual;
             let missing = usual.rate.expected(TICKS as f64);
-            usual.blocks >= GONE_BLOCKS && missing >= 1.0 && usual.recent.sum(TICKS) == 0.0 && self.replaced(missing, now, config)
+            usual.blocks >= GONE_BLOCKS
+                && missing >= 1.0
+                && usual.recent.sum(TICKS) == 0.0
+                && self.replaced(missing, now, config)
         };
         let gone: Vec<TemplateId> =
             self.templates.iter().filter(|(_, statement)| gone(statement)).map(|(id, _)| *id).collect();
@@ -195,11 +203,12 @@ impl Watched {
     pub(super) fn leave(&mut self, config: &LogTemplatesConfig) {
         let ticks = self.heard.min(TICKS);
         let exposure = ticks as f64;
-        self.lines.learn(&self.lines.recent.last(ticks).to_vec(), exposure);
-        self.failures.learn_clipped(&self.failures.recent.last(ticks).to_vec(), exposure, config.burst_ratio);
+        let (lines, failures) = (self.lines.recent, self.failures.recent);
+        self.lines.learn(lines.last(ticks), exposure);
+        self.failures.learn_clipped(failures.last(ticks), exposure, config.burst_ratio);
         for statement in self.templates.values_mut() {
-            let counts = statement.usual.recent.last(ticks).to_vec();
-            statement.usual.learn_clipped(&counts, exposure, config.burst_ratio);
+            let recent = statement.usual.recent;
+            statement.usual.learn_clipped(recent.last(ticks), exposure, config.burst_ratio);
             statement.usual.recent.clear();
         }
         self.lines.recent.clear();
@@ -261,7 +270,11 @@ impl Watched {
         };
         let rare = self.templates.iter().filter(|(_, statement)| statement.is_rare_failure());
         if let Some((id, _)) = rare.max_by_key(|(_, statement)| statement.usual.recent.sum(TICKS) as u64) {
-            let verdict = self.failures.more(|ticks| ticks as f64 * self.load(&self.failures, ticks).max(1.0), config.burst_ratio, true);
+            let verdict = self.failures.more(
+                |ticks| ticks as f64 * self.load(&self.failures, ticks).max(1.0),
+                config.burst_ratio,
+                true,
+            );
             let worth = large(&verdict, config.min_errors, config.burst_ratio);
             tell(*id, About::Failures, Family::Failures, Direction::New, verdict, worth);
         }

@@ -85,7 +85,13 @@ impl Follow {
         }
     }
 
-    fn resolve(&mut self, before: TemplateId, next: TemplateId, max_templates: usize, excused: impl Fn(TemplateId) -> bool) {
+    fn resolve(
+        &mut self,
+        before: TemplateId,
+        next: TemplateId,
+        max_templates: usize,
+        excused: impl Fn(TemplateId) -> bool,
+    ) {
         if !self.after.contains_key(&before) && self.after.len() >= max_templates {
             return;
         }

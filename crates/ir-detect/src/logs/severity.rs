@@ -23,8 +23,24 @@ const HEAD: usize = 160;
 const BODY: usize = 512;
 
 const FAILURE: [&str; 18] = [
-    "abort", "aborted", "cannot", "corrupt", "denied", "error", "errors", "exception", "fail", "failed", "failure", "fatal",
-    "panic", "refused", "timeout", "traceback", "unable", "unreachable",
+    "abort",
+    "aborted",
+    "cannot",
+    "corrupt",
+    "denied",
+    "error",
+    "errors",
+    "exception",
+    "fail",
+    "failed",
+    "failure",
+    "fatal",
+    "panic",
+    "refused",
+    "timeout",
+    "traceback",
+    "unable",
+    "unreachable",
 ];
 
 impl Severity {

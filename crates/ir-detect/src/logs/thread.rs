@@ -16,7 +16,9 @@ const SPANS: [&str; 4] = ["span_id", "spanid", "spanId", "SpanId"];
 /// The key of the lines that a record belongs to: its trace (and span), request or thread, from the fields or from ids that the
 /// line names (`TraceID: 4bf9...`, `trace_id=...`, `"traceId":"..."`). 0 where there is none: then it is the entity's stream.
 pub(super) fn of(record: &LogRecord) -> u64 {
-    let field = |names: &[&str]| names.iter().find_map(|name| record.fields.get(name)).map(|value| hash::bytes(value.as_bytes()));
+    let field = |names: &[&str]| {
+        names.iter().find_map(|name| record.fields.get(name)).map(|value| hash::bytes(value.as_bytes()))
+    };
     let line = record.message.as_bytes();
     let line = &line[..line.len().min(REACH)];
     let trace = field(&FIELDS).or_else(|| id(line, b"race"));
@@ -66,7 +68,14 @@ mod tests {
         }
         assert_eq!(key("plain", &[("trace_id", "4bf92f3577b34da6")]), wanted);
         assert_ne!(key("TraceID: 4bf92f3577b34da6 SpanID: 00f067aa0ba902b7", &[]), wanted);
-        for line in ["no trace of it", "trace id", "traceid=", "trace_id=7", "tracer idea: something", "span_id=00f067aa0ba902b7"] {
+        for line in [
+            "no trace of it",
+            "trace id",
+            "traceid=",
+            "trace_id=7",
+            "tracer idea: something",
+            "span_id=00f067aa0ba902b7",
+        ] {
             assert_eq!(key(line, &[]), 0, "{line}");
         }
     }

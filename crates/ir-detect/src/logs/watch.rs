@@ -162,7 +162,12 @@ impl Watch {
         if passed > TICKS as u128 {
             self.entities.values_mut().for_each(|watched| watched.leave(config));
             let judge = Judge { at: now, ..judge };
-            self.tracks.end_all(judge, over, |since| format!("no log of anybody came for long, open since {since}"), out)?;
+            self.tracks.end_all(
+                judge,
+                over,
+                |since| format!("no log of anybody came for long, open since {since}"),
+                out,
+            )?;
         }
         let whole = i64::try_from(passed * length.as_nanos()).unwrap_or(i64::MAX);
         self.tick = Some(Timestamp::from_nanos(start.as_nanos().saturating_add(whole)));
@@ -255,7 +260,9 @@ fn tell(
         let text = quote(miner, *id);
         let (secs, seen) = (config.tick().as_secs_f64() * verdict.ticks as f64, verdict.seen);
         match suspicion.about {
-            About::Rate => format!("expected about {expected:.1} lines like `{text}` in {secs:.0} s, seen {seen} since {onset}"),
+            About::Rate => {
+                format!("expected about {expected:.1} lines like `{text}` in {secs:.0} s, seen {seen} since {onset}")
+            }
             About::Failures => format!(
                 "expected about {expected:.1} rare lines that tell of failure in {secs:.0} s, seen {seen} like `{text}` since {onset}"
             ),

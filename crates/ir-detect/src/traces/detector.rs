@@ -165,7 +165,7 @@ impl TraceConfig {
 /// assert!(detector.graph().edges.is_empty());
 /// # Ok::<(), ir_core::ConfigError>(())
 /// ```
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct TraceDetector {
     config: TraceConfig,
     state: Mutex<State>,
@@ -183,12 +183,6 @@ struct State {
     looks: u64,
     learned: Learned,
     tracks: Tracks,
-}
-
-impl Default for TraceDetector {
-    fn default() -> Self {
-        Self { config: TraceConfig::default(), state: Mutex::default() }
-    }
 }
 
 impl TraceDetector {
@@ -273,13 +267,7 @@ impl Detector for TraceDetector {
 }
 
 impl State {
-    fn read(
-        &mut self,
-        span: &Span,
-        detector: &PartName,
-        config: &TraceConfig,
-        out: &mut Vec<Anomaly>,
-    ) -> Result<()> {
+    fn read(&mut self, span: &Span, detector: &PartName, config: &TraceConfig, out: &mut Vec<Anomaly>) -> Result<()> {
         let ended = end(span.at, span.duration_ns);
         let hold = Duration::from_secs(config.hold_secs);
         match self.latest {
@@ -310,7 +298,13 @@ impl State {
     }
 
     /// Closes looks up to `now`.
-    fn turn(&mut self, now: Timestamp, detector: &PartName, config: &TraceConfig, out: &mut Vec<Anomaly>) -> Result<()> {
+    fn turn(
+        &mut self,
+        now: Timestamp,
+        detector: &PartName,
+        config: &TraceConfig,
+        out: &mut Vec<Anomaly>,
+    ) -> Result<()> {
         let length = Duration::from_secs(config.look_secs);
         // After so many looks nothing that began before the gap waits any more; the rest of a long gap is one step.
         let enough = config.hold_secs / config.look_secs.max(1) + config.graph_looks as u64 + 2;

@@ -59,9 +59,9 @@ pub(super) fn walk(spans: &[Held], visit: &mut impl FnMut(Visit<'_>), call: &mut
     // Some systems give both ends of a call one id: then the parent of the callee's is the caller's of the same id.
     let parent_of = |at: usize| -> Option<usize> {
         let span = spans.get(at)?;
-        let shared = by_id.get(&span.id).and_then(|same| {
-            same.iter().copied().find(|other| *other != at && is_outer(&spans[*other], span))
-        });
+        let shared = by_id
+            .get(&span.id)
+            .and_then(|same| same.iter().copied().find(|other| *other != at && is_outer(&spans[*other], span)));
         let named = span.parent.and_then(|parent| {
             let candidates = by_id.get(&parent)?;
             // Of two with one id the callee's end is the nearer one.
@@ -81,7 +81,8 @@ pub(super) fn walk(spans: &[Held], visit: &mut impl FnMut(Visit<'_>), call: &mut
     let tree = Tree { spans, parents: &parents, children: &children };
     for (at, parent) in parents.iter().enumerate() {
         let span = &spans[at];
-        let caller = parent.map(|parent| (&spans[parent], tree.is_client(parent))).filter(|(of, _)| of.entity != span.entity);
+        let caller =
+            parent.map(|parent| (&spans[parent], tree.is_client(parent))).filter(|(of, _)| of.entity != span.entity);
         if parent.is_some() && caller.is_none() {
             continue;
         }

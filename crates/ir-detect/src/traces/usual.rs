@@ -31,15 +31,8 @@ struct Usual {
 /// What a look says of one key.
 #[derive(Debug, Clone, Copy)]
 enum Measure {
-    Share {
-        failed: f64,
-        total: f64,
-    },
-    Time {
-        secs: f64,
-        total: f64,
-        min_effect_secs: f64,
-    },
+    Share { failed: f64, total: f64 },
+    Time { secs: f64, total: f64, min_effect_secs: f64 },
 }
 
 impl Learned {
@@ -53,7 +46,9 @@ impl Learned {
         out: &mut Vec<Anomaly>,
     ) -> Result<()> {
         for (entity, requests) in &look.requests {
-            measure_requests(entity, None, &requests.all, config, &mut |key, m| self.one(key, m, tracks, judge, config, out))?;
+            measure_requests(entity, None, &requests.all, config, &mut |key, m| {
+                self.one(key, m, tracks, judge, config, out)
+            })?;
             // One operation is the entity itself.
             if requests.by_operation.len() > 1 {
                 for (operation, counts) in &requests.by_operation {

@@ -110,8 +110,10 @@ async fn a_burst_and_a_vanished_template_are_told() {
     let detector = detector();
     detect(&detector, &usual(0, 1200)).await;
     let rows = |record: &LogRecord| record.message.starts_with("wrote");
-    let burst: Vec<LogRecord> =
-        usual(1200, 1380).into_iter().flat_map(|record| vec![record.clone(); if rows(&record) { 20 } else { 1 }]).collect();
+    let burst: Vec<LogRecord> = usual(1200, 1380)
+        .into_iter()
+        .flat_map(|record| vec![record.clone(); if rows(&record) { 20 } else { 1 }])
+        .collect();
     let found = detect(&detector, &burst).await;
     assert!(began(&found).contains(&(Direction::Up, "rate".to_owned())), "{found:?}");
     detect(&detector, &usual(1380, 2400)).await;

@@ -153,7 +153,7 @@ async fn failures_are_laid_to_whoever_failed_first() {
     let detector = detector();
     detect(&detector, &traffic(0, 400, |_, _| {})).await;
     let failing = traffic(400, 600, |n, trace| {
-        if n % 2 == 0 {
+        if n.is_multiple_of(2) {
             trace.iter_mut().for_each(|span| span.error = true);
         }
     });
@@ -169,16 +169,19 @@ async fn failures_are_laid_to_whoever_failed_first() {
 #[tokio::test]
 async fn one_operation_among_many_is_told_by_its_name() {
     let named = |n: u64, trace: &mut Vec<Span>| {
-        let pay = n % 5 == 0;
+        let pay = n.is_multiple_of(5);
         trace.iter_mut().for_each(|span| span.operation = if pay { "pay" } else { "look" }.to_owned());
     };
     let config = TraceConfig { look_secs: 30, ..TraceConfig::default() };
     let detector = TraceDetector::new(config).unwrap();
     detect(&detector, &traffic(0, 600, named)).await;
-    let found = detect(&detector, &traffic(600, 800, |n, trace| {
-        named(n, trace);
-        trace[3].error = n % 5 == 0;
-    }))
+    let found = detect(
+        &detector,
+        &traffic(600, 800, |n, trace| {
+            named(n, trace);
+            trace[3].error = n.is_multiple_of(5);
+        }),
+    )
     .await;
     let told: Vec<&str> = found
         .iter()
@@ -223,9 +226,10 @@ async fn hostile_spans_are_survived() {
     let mut spans = Vec::new();
     for n in 0..300_u64 {
         // Loops of parents, one's own parent, no hexadecimal, the ends of time.
-        let mut odd = span("odd", n % 3, n, Some(n ^ 1), Timestamp::from_nanos(if n % 7 == 0 { i64::MIN } else { i64::MAX }), 1);
-        odd.duration_ns = if n % 2 == 0 { u64::MAX } else { 0 };
-        odd.trace_id = if n % 5 == 0 { "nonsense\0".to_owned() } else { odd.trace_id };
+        let mut odd =
+            span("odd", n % 3, n, Some(n ^ 1), Timestamp::from_nanos(if n.is_multiple_of(7) { i64::MIN } else { i64::MAX }), 1);
+        odd.duration_ns = if n.is_multiple_of(2) { u64::MAX } else { 0 };
+        odd.trace_id = if n.is_multiple_of(5) { "nonsense\0".to_owned() } else { odd.trace_id };
         odd.operation = "x".repeat(n as usize * 10);
         spans.push(odd);
     }
