@@ -97,6 +97,10 @@ impl Watched {
             self.failures.recent.add();
         }
         let templates = &self.templates;
+        // Not only at the end of a step: busy entities open more pieces in one than may be open.
+        self.works.expire(record.at, config.patience(), |id| {
+            templates.get(id).is_some_and(|member| member.is_young(record.at, config))
+        });
         let is_young = |id: TemplateId| templates.get(&id).is_some_and(|next| next.is_young(record.at, config));
         match thread::of(record) {
             0 => self.follow.line(id, record.at, config.patience(), config.bounds.max_series, is_young),
@@ -129,7 +133,7 @@ impl Watched {
     ) {
         let templates = &self.templates;
         let is_young = |id: &TemplateId| templates.get(id).is_some_and(|member| member.is_young(end, config));
-        self.works.expire(end, config.patience(), config.bounds.max_series, is_young);
+        self.works.expire(end, config.patience(), is_young);
         if learns {
             self.follow_merges(miner);
             if self.heard >= TICKS {

@@ -19,6 +19,10 @@ use crate::stats::EventRate;
 const MAX_OPEN: usize = 4096;
 /// Templates of a piece, and of all pieces of an opener, that are counted.
 const MAX_MEMBERS: usize = 32;
+/// Clocks of one entity differ by less than this.
+const AHEAD: Duration = Duration::from_secs(600);
+/// Kinds of piece that are counted in one entity.
+const MAX_KINDS: usize = 256;
 /// Pieces after which half of what was learned of members is forgotten.
 const HALF_LIFE: f64 = 2000.0;
 /// Pieces before a member is believed, and the share of them that must hold it.
@@ -89,16 +93,10 @@ impl Works {
 
     /// Pieces under whose key nothing came for so long are over. `new` says of a template that it was not written until lately and
     /// does not tell of failure: then the program changed, and the piece tells nothing.
-    pub(super) fn expire(
-        &mut self,
-        now: Timestamp,
-        patience: Duration,
-        max_kinds: usize,
-        new: impl Fn(&TemplateId) -> bool,
-    ) {
+    pub(super) fn expire(&mut self, now: Timestamp, patience: Duration, new: impl Fn(&TemplateId) -> bool) {
         while let Some((key, at)) = self.queue.front().copied() {
-            // What was stamped by a clock that ran ahead is let go as well.
-            if now >= at && now.since(at) < patience {
+            // What was stamped by a clock that ran far ahead is let go as well.
+            if now.since(at) < patience && at.since(now) <= AHEAD {
                 break;
             }
             self.queue.pop_front();
@@ -107,7 +105,7 @@ impl Works {
                 && now >= at
             {
                 let known = self.kinds.contains_key(&piece.opener);
-                if known || self.kinds.len() < max_kinds {
+                if known || self.kinds.len() < MAX_KINDS {
                     let excused = piece.members.iter().any(&new);
                     self.kinds.entry(piece.opener).or_default().take(&piece.members, excused);
                 }

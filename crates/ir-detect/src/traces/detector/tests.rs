@@ -226,8 +226,14 @@ async fn hostile_spans_are_survived() {
     let mut spans = Vec::new();
     for n in 0..300_u64 {
         // Loops of parents, one's own parent, no hexadecimal, the ends of time.
-        let mut odd =
-            span("odd", n % 3, n, Some(n ^ 1), Timestamp::from_nanos(if n.is_multiple_of(7) { i64::MIN } else { i64::MAX }), 1);
+        let mut odd = span(
+            "odd",
+            n % 3,
+            n,
+            Some(n ^ 1),
+            Timestamp::from_nanos(if n.is_multiple_of(7) { i64::MIN } else { i64::MAX }),
+            1,
+        );
         odd.duration_ns = if n.is_multiple_of(2) { u64::MAX } else { 0 };
         odd.trace_id = if n.is_multiple_of(5) { "nonsense\0".to_owned() } else { odd.trace_id };
         odd.operation = "x".repeat(n as usize * 10);
