@@ -1,37 +1,49 @@
 //! What every subcommand is given: a folder to read, a folder to write, and flags of its own.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 /// The parsed words behind the subcommand.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Arguments {
-    /// The data set, in the layout of its README.
+    /// The data set, in the layout of its README. Empty where data is made up.
     pub(crate) input: PathBuf,
     /// Where results go, in the layout its scorer reads. Made when it is not there.
     pub(crate) output: PathBuf,
     flags: BTreeSet<String>,
+    values: BTreeMap<String, String>,
 }
 
+/// Flags that are followed by a value.
+const VALUED: &[&str] = &["--clean", "--seed"];
+
 impl Arguments {
-    /// `--in FOLDER --out FOLDER`, and flags without values in any order.
+    /// `--in FOLDER --out FOLDER`, and flags in any order.
     pub(crate) fn parse(words: impl Iterator<Item = String>) -> Result<Self, String> {
-        let (mut input, mut output, mut flags) = (None, None, BTreeSet::new());
+        let (mut input, mut output) = (None, None);
+        let (mut flags, mut values) = (BTreeSet::new(), BTreeMap::new());
         let mut words = words;
         while let Some(word) = words.next() {
             let mut folder = || words.next().map(PathBuf::from).ok_or_else(|| format!("`{word}` needs a folder"));
             match word.as_str() {
                 "--in" => input = Some(folder()?),
                 "--out" => output = Some(folder()?),
+                flag if VALUED.contains(&flag) => {
+                    let value = words.next().ok_or_else(|| format!("`{flag}` needs a value"))?;
+                    values.insert(flag.to_owned(), value);
+                    flags.insert(flag.to_owned());
+                }
                 flag if flag.starts_with("--") => {
                     flags.insert(flag.to_owned());
                 }
                 other => return Err(format!("`{other}` is not understood")),
             }
         }
-        let input = input.ok_or("`--in FOLDER` is missing")?;
-        let output = output.ok_or("`--out FOLDER` is missing")?;
-        Ok(Self { input, output, flags })
+        // Made-up data needs no folder.
+        let spare = flags.contains("--clean").then(PathBuf::new);
+        let input = input.or_else(|| spare.clone()).ok_or("`--in FOLDER` is missing")?;
+        let output = output.or(spare).ok_or("`--out FOLDER` is missing")?;
+        Ok(Self { input, output, flags, values })
     }
 
     /// Refuses every flag that is not among `known`.
@@ -40,6 +52,11 @@ impl Arguments {
             Some(flag) => Err(format!("`{flag}` is not known here")),
             None => Ok(()),
         }
+    }
+
+    /// The value of a flag that has one.
+    pub(crate) fn value(&self, flag: &str) -> Option<&str> {
+        self.values.get(flag).map(String::as_str)
     }
 
     /// Whether a flag was given.
@@ -68,6 +85,9 @@ mod tests {
     fn what_is_missing_or_unknown_is_said() {
         assert_eq!(parse("--in a").unwrap_err(), "`--out FOLDER` is missing");
         assert_eq!(parse("--in a --out").unwrap_err(), "`--out` needs a folder");
+        assert_eq!(parse("--seed").unwrap_err(), "`--seed` needs a value");
+        let made_up = parse("--clean 2 --seed 7").unwrap();
+        assert_eq!((made_up.value("--clean"), made_up.value("--seed")), (Some("2"), Some("7")));
         assert_eq!(parse("a").unwrap_err(), "`a` is not understood");
     }
 }

@@ -1,6 +1,7 @@
 //! `ir-eval`: runs the library with its default configuration over a folder of data, and writes what it said for a scorer.
 
 mod arguments;
+mod faults;
 mod logs;
 mod table;
 mod tsad;
@@ -13,7 +14,7 @@ use arguments::Arguments;
 type Subcommand = (&'static str, fn(&Arguments) -> Result<(), String>);
 
 /// Every subcommand, one file each.
-const SUBCOMMANDS: &[Subcommand] = &[("logs", logs::run), ("tsad", tsad::run)];
+const SUBCOMMANDS: &[Subcommand] = &[("faults", faults::run), ("logs", logs::run), ("tsad", tsad::run)];
 
 fn main() -> ExitCode {
     match run() {

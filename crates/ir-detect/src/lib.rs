@@ -10,6 +10,7 @@ pub mod logs;
 pub mod multi;
 pub mod observations;
 pub mod series;
+pub mod traces;
 
 mod check;
 mod pairs;

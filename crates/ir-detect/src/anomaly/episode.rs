@@ -274,6 +274,24 @@ impl Tracks {
         Ok(())
     }
 
+    /// Ends every episode that goes on, because nobody can say whether it still does. `finding` says how it is reported.
+    pub(crate) fn end_all(
+        &mut self,
+        judge: Judge<'_>,
+        finding: impl Fn(&Key) -> Finding,
+        because: impl Fn(Timestamp) -> String,
+        out: &mut Vec<Anomaly>,
+    ) -> Result<()> {
+        let keys: Vec<Key> =
+            self.0.iter().filter(|(_, track)| track.open.is_some()).map(|(key, _)| key.clone()).collect();
+        let at_once = EpisodeConfig { end_looks: 1, ..judge.config.clone() };
+        for key in keys {
+            let finding = Finding { verdict: Verdict::Good, ..finding(&key) };
+            self.judge(Judge { config: &at_once, ..judge }, &key, &finding, &because, out)?;
+        }
+        Ok(())
+    }
+
     /// Moves limits within their bounds.
     pub(crate) fn feedback(&mut self, feedback: &Feedback) {
         for (key, track) in &mut self.0 {

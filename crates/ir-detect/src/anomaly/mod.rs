@@ -71,6 +71,8 @@ pub mod subject {
     pub const P95: &str = "latency:p95";
     /// Mean seconds of a call.
     pub const CALLS_LATENCY: &str = "downstream_latency";
+    /// Mean seconds that a call took beyond the work of the peer: network and queues.
+    pub const CALLS_GAP: &str = "downstream_gap";
     /// Requests per second.
     pub const TRAFFIC: &str = "traffic";
     /// Whether the entity answers scrapes.

@@ -1,77 +1,89 @@
-//! The detector of log templates: new and rare ones at once, bursts and silences when a window ends.
+//! The detector of log templates: failures that were not there, statements that burst or vanish, and work that breaks off.
 //!
-//! *New* and *rare* are as surprising as new templates are seldom in the logs of that entity: `-ln` of their share of lines, with
-//! Jeffreys' half. *Bursts* are judged by the Chernoff bound of the Poisson tail, *vanished* templates by the probability of no
-//! line at all; both are divided by how much more than Poisson's the counts of that template scatter (a quasi-Poisson model:
-//! McCullagh and Nelder 1989, "Generalized Linear Models", section 6.2). Windows in which the entity wrote nothing tell nothing
-//! of its templates: silence as a whole is for the detector of absence.
+//! Time goes in steps of a sixth of a window; a step in which nobody at all wrote is no time. Four things are judged after each step,
+//! over one window and over two:
+//!
+//! - *Failures*: lines of an entity that call themselves errors, or have words of failure and no level, and are rare there, all
+//!   together, because one fault writes several statements.
+//! - *Rates*: a template comes more or less often than usual, beyond what the entity's load explains.
+//! - *Work*: a piece of work (the lines of one trace, request or thread in one entity) without a template that nearly always belongs
+//!   to pieces with that opener. Faults that return too early write nothing; they show only here.
+//! - *Successors*: in a stream without such keys, a template that is not followed by its usual successor.
+//!
+//! Each is a count with an exposure that explains it, judged by the Chernoff bound of a negative binomial tail
+//! ([`EventRate`](crate::stats::EventRate)). A limit follows from how many tests are done an hour and how many false alarms are
+//! accepted ([`LogTemplatesConfig::false_alarms_per_hour`]). What is over within [`LogTemplatesConfig::lasting_secs`] is not told:
+//! restarts. What is odd is learned only a little at a time until it has lasted. New statements that do not tell of failure are never
+//! told; they excuse the absence of old ones for a while: deploys. Fatal lines never seen before are told at once.
 
-use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use ir_core::anomaly::Direction;
-use ir_core::signal::{LogLevel, LogRecord};
 use ir_core::{
-    Anomaly, ConfigError, Ctx, Detector, EntityId, Error, ErrorKind, Feedback, PartName, Problem, Result, SignalBatch,
-    Snapshot, Symptom, Timestamp,
+    Anomaly, ConfigError, Ctx, Detector, Error, ErrorKind, Feedback, PartName, Problem, Result, SignalBatch, Snapshot,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{MinerConfig, MinerSnapshot, TemplateId, TemplateMiner};
-use crate::anomaly::episode::{EpisodeConfig, Finding, Judge, Key, Tracks, Verdict};
+use super::usual::{HORIZON, TICKS};
+use super::watch::Watch;
+use super::{MinerConfig, MinerSnapshot, TemplateMiner};
+use crate::anomaly::episode::{EpisodeConfig, Judge};
 use crate::anomaly::{self};
 use crate::check::Check;
 
 const NAME: &str = "log_templates";
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 /// Larger snapshots are refused when read.
 const MAX_SNAPSHOT_BYTES: usize = 1 << 30;
-/// What a line that calls itself an error adds to the surprise of a new template: such lines are about one in twenty.
-const ERROR_NATS: f64 = 3.0;
-/// Characters of a template that a sentence quotes.
-const QUOTED: usize = 120;
 
 /// How [`LogTemplates`] decides.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct LogTemplatesConfig {
-    /// Lines are counted over windows of this length. Seconds, default 60.
-    #[schemars(range(min = 1, max = 86_400))]
+    /// Lines are counted over windows of this length, and of twice this, six steps each. Seconds, default 60.
+    #[schemars(range(min = 6, max = 86_400))]
     pub window_secs: u64,
-    /// Nothing is called new before an entity has written so many lines. Default 500.
-    #[schemars(range(min = 1, max = 1_000_000_000))]
-    pub warm_lines: u64,
-    /// Nor before it was heard for so long. Seconds, default 120.
+    /// Nothing is said of an entity before so many seconds of its lines were read. Default 300.
     #[schemars(range(min = 0, max = 864_000))]
     pub warm_secs: u64,
-    /// Surprise of a new or rare template that is reported, in nats. Default 6: one line in 400.
+    /// False alarms an hour that are accepted, of all entities together, as far as chance makes them. Default 0.1. With a thousand
+    /// statements and pairs watched this makes a limit of 13 nats.
+    #[schemars(range(min = 1e-6, max = 1e6))]
+    pub false_alarms_per_hour: f64,
+    /// What is over sooner is not told: restarts and retries. Seconds, default 60.
+    #[schemars(range(min = 0, max = 86_400))]
+    pub lasting_secs: u64,
+    /// Surprise of a fatal line never seen before that is told at once, in nats. Default 6.
     #[schemars(range(min = 1.0, max = 1000.0))]
-    pub new_nats: f64,
-    /// A template not seen for so long is rare when it comes back. Seconds, default a day.
+    pub fatal_nats: f64,
+    /// A template not seen for so long is as good as new when it comes back. Seconds, default a day.
     #[schemars(range(min = 60, max = 31_536_000))]
     pub rare_secs: u64,
-    /// Surprise of a count that is reported, in nats. Default 14: every window of every template is one trial.
-    #[schemars(range(min = 1.0, max = 1000.0))]
-    pub count_nats: f64,
     /// Lines in a window a burst has at least. Default 10.
     #[schemars(range(min = 1, max = 1_000_000_000))]
     pub min_burst: u64,
+    /// The same for lines that tell of failure, and for broken pairs. Default 3.
+    #[schemars(range(min = 1, max = 1_000_000_000))]
+    pub min_errors: u64,
     /// And so many times what is usual. Default 3.
     #[schemars(range(min = 1.0, max = 1000.0))]
     pub burst_ratio: f64,
-    /// Windows in a row without a line before a template counts as vanished. Default 3.
-    #[schemars(range(min = 1, max = 10_000))]
-    pub gone_windows: u32,
-    /// Windows a template is watched before its counts are judged. Default 10.
-    #[schemars(range(min = 2, max = 10_000))]
-    pub learn_windows: u32,
+    /// Lines that do not tell of failure must be so many times more than usual, or fewer: what people ask for changes. Default 8.
+    #[schemars(range(min = 1.0, max = 1000.0))]
+    pub plain_ratio: f64,
+    /// A line that no other follows within so many seconds has no successor. Default 5.
+    #[schemars(range(min = 1, max = 3600))]
+    pub successor_secs: u64,
+    /// New statements that do not tell of failure explain missing lines and unusual successors for so long: programs change.
+    /// Seconds, default 900.
+    #[schemars(range(min = 0, max = 864_000))]
+    pub young_secs: u64,
     /// How much is kept.
     pub bounds: anomaly::Bounds,
     /// Limits of the miner.
     pub miner: MinerConfig,
-    /// When episodes begin and end. Default: they begin at once and end after 2 good windows.
+    /// When episodes begin and end; a look is a step. Default: they begin at once and end after 6 good steps.
     pub episode: EpisodeConfig,
 }
 
@@ -79,18 +91,20 @@ impl Default for LogTemplatesConfig {
     fn default() -> Self {
         Self {
             window_secs: 60,
-            warm_lines: 500,
-            warm_secs: 120,
-            new_nats: 6.0,
+            warm_secs: 300,
+            false_alarms_per_hour: 0.1,
+            lasting_secs: 60,
+            fatal_nats: 6.0,
             rare_secs: 86_400,
-            count_nats: 14.0,
             min_burst: 10,
+            min_errors: 3,
             burst_ratio: 3.0,
-            gone_windows: 3,
-            learn_windows: 10,
+            plain_ratio: 8.0,
+            successor_secs: 5,
+            young_secs: 900,
             bounds: anomaly::Bounds::default(),
             miner: MinerConfig::default(),
-            episode: EpisodeConfig { begin_looks: 1, end_looks: 2, ..EpisodeConfig::default() },
+            episode: EpisodeConfig { begin_looks: 1, end_looks: 6, ..EpisodeConfig::default() },
         }
     }
 }
@@ -99,27 +113,54 @@ impl LogTemplatesConfig {
     fn check(&self) -> Vec<Problem> {
         let size = |value: u64| usize::try_from(value).unwrap_or(usize::MAX);
         let mut check = Check::default();
-        check.count("window_secs", size(self.window_secs), 1, 86_400);
-        check.count("warm_lines", size(self.warm_lines), 1, 1_000_000_000);
+        check.count("window_secs", size(self.window_secs), 6, 86_400);
         check.count("warm_secs", size(self.warm_secs), 0, 864_000);
-        check.within("new_nats", self.new_nats, 1.0, 1000.0);
+        check.within("false_alarms_per_hour", self.false_alarms_per_hour, 1e-6, 1e6);
+        check.count("lasting_secs", size(self.lasting_secs), 0, 86_400);
+        check.within("fatal_nats", self.fatal_nats, 1.0, 1000.0);
         check.count("rare_secs", size(self.rare_secs), 60, 31_536_000);
-        check.within("count_nats", self.count_nats, 1.0, 1000.0);
         check.count("min_burst", size(self.min_burst), 1, 1_000_000_000);
+        check.count("min_errors", size(self.min_errors), 1, 1_000_000_000);
         check.within("burst_ratio", self.burst_ratio, 1.0, 1000.0);
-        check.count("gone_windows", self.gone_windows as usize, 1, 10_000);
-        check.count("learn_windows", self.learn_windows as usize, 2, 10_000);
+        check.within("plain_ratio", self.plain_ratio, 1.0, 1000.0);
+        check.count("successor_secs", size(self.successor_secs), 1, 3600);
+        check.count("young_secs", size(self.young_secs), 0, 864_000);
         check.part("bounds", self.bounds.check());
         check.part("miner", self.miner.problems());
         check.part("episode", self.episode.check());
         check.done()
     }
+
+    /// The length of a step.
+    pub(super) fn tick(&self) -> Duration {
+        Duration::from_secs(self.window_secs) / HORIZON as u32
+    }
+
+    /// How long a line may wait for the next of its piece of work.
+    pub(super) fn patience(&self) -> Duration {
+        Duration::from_secs(self.successor_secs)
+    }
+
+    pub(super) fn warm_ticks(&self) -> u64 {
+        self.warm_secs * HORIZON as u64 / self.window_secs.max(1)
+    }
+
+    /// Steps from the first to the last raised one, both among them, of what lasts for long enough wherever steps are cut.
+    pub(super) fn lasting_ticks(&self) -> usize {
+        let steps = (self.lasting_secs * HORIZON as u64).div_ceil(self.window_secs.max(1)) + 2;
+        usize::try_from(steps).unwrap_or(TICKS).min(TICKS)
+    }
 }
 
-/// Finds log templates that are new, back after long, bursting or gone, per entity.
+/// Finds log lines that tell of failure as none did before, templates that burst or vanish, and work that breaks off, per entity.
 ///
-/// The subject of its anomalies is the template's id; the label `change` says `novelty` or `rate`. The entity's id is the stream's
-/// kind, so one entity's templates do not make another's known. A merge of templates is no anomaly.
+/// The subject of its anomalies is the template's id, or `failures`; the label `change` says `failures`, `rate`, `work` or
+/// `successor`, and for the last two the label `missing` names the template that did not come. The entity's id is the stream's kind,
+/// so one entity's templates do not make another's known. A merge of templates is no anomaly. Failures that several entities show at
+/// the same time count for more. After a gap of all streams that is longer than two windows, open episodes end, and what goes on is
+/// told again.
+///
+/// About 250 bytes a template, 150 bytes a member of work, beside the miner.
 #[derive(Debug)]
 pub struct LogTemplates {
     config: LogTemplatesConfig,
@@ -129,48 +170,14 @@ pub struct LogTemplates {
 #[derive(Debug)]
 struct State {
     miner: TemplateMiner,
-    tracks: Tracks,
-    entities: BTreeMap<EntityId, Watched>,
+    watch: Watch,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
 struct Stored {
     miner: MinerSnapshot,
-    tracks: Tracks,
-    entities: BTreeMap<EntityId, Watched>,
+    watch: Watch,
 }
-
-/// What is known of one entity's lines.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-struct Watched {
-    first: Timestamp,
-    last: Timestamp,
-    /// When the open window began.
-    window: Timestamp,
-    lines: u64,
-    /// Lines and new templates, fading.
-    recent_lines: f64,
-    recent_new: f64,
-    templates: BTreeMap<TemplateId, Usual>,
-}
-
-/// What is usual of one template.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-struct Usual {
-    /// Lines in the open window.
-    count: u64,
-    windows: u32,
-    mean: f64,
-    variance: f64,
-    /// Windows in a row without a line.
-    silent: u32,
-    last: Timestamp,
-}
-
-/// Windows after which half of what was learned is forgotten, roughly: the newest counts 1/30.
-const MEMORY_WINDOWS: f64 = 30.0;
-/// Clocks that were set back by more than this begin a new window.
-const JUMP: Duration = Duration::from_secs(600);
 
 impl LogTemplates {
     /// Checks the configuration.
@@ -182,7 +189,7 @@ impl LogTemplates {
         let problems = config.check();
         let config = ConfigError::check(problems, config)?;
         let miner = TemplateMiner::new(config.miner.clone())?;
-        let state = State { miner, tracks: Tracks::default(), entities: BTreeMap::new() };
+        let state = State { miner, watch: Watch::default() };
         Ok(Self { config, state: Mutex::new(state) })
     }
 }
@@ -195,11 +202,12 @@ impl Detector for LogTemplates {
 
     async fn detect(&self, _ctx: &Ctx, batch: &SignalBatch) -> Result<Vec<Anomaly>> {
         let detector = PartName::new(NAME)?;
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut guard = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let state = &mut *guard;
         let mut found = Vec::new();
         for record in &batch.logs {
             let judge = Judge { detector: &detector, version: VERSION, config: &self.config.episode, at: record.at };
-            state.read(record, judge, &self.config, &mut found)?;
+            state.watch.read(record, &mut state.miner, judge, &self.config, &mut found)?;
         }
         Ok(found)
     }
@@ -208,12 +216,11 @@ impl Detector for LogTemplates {
         #[derive(Serialize)]
         struct Borrowed<'a> {
             miner: MinerSnapshot,
-            tracks: &'a Tracks,
-            entities: &'a BTreeMap<EntityId, Watched>,
+            watch: &'a Watch,
         }
         let name = PartName::new(NAME)?;
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let stored = Borrowed { miner: state.miner.snapshot(), tracks: &state.tracks, entities: &state.entities };
+        let stored = Borrowed { miner: state.miner.snapshot(), watch: &state.watch };
         let bytes = serde_json::to_vec(&stored)
             .map_err(|error| Error::new(ErrorKind::Unknown, NAME, "cannot write the snapshot").with_source(error))?;
         Ok(Snapshot { name, version: VERSION, bytes })
@@ -233,228 +240,14 @@ impl Detector for LogTemplates {
         let stored: Stored = serde_json::from_slice(&from.bytes)
             .map_err(|error| invalid(format!("cannot read the snapshot: {error}")))?;
         let miner = TemplateMiner::restore(stored.miner)?;
-        *self.state.lock().unwrap_or_else(PoisonError::into_inner) =
-            State { miner, tracks: stored.tracks, entities: stored.entities };
+        *self.state.lock().unwrap_or_else(PoisonError::into_inner) = State { miner, watch: stored.watch };
         Ok(())
     }
 
     async fn feedback(&self, _ctx: &Ctx, feedback: &Feedback) -> Result<()> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).tracks.feedback(feedback);
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).watch.tracks.feedback(feedback);
         Ok(())
     }
-}
-
-fn key(entity: &EntityId, id: TemplateId, change: &str) -> Key {
-    let mut key = Key::new(entity, id.to_string());
-    key.labels.insert("change", change);
-    key
-}
-
-impl State {
-    fn read(
-        &mut self,
-        record: &LogRecord,
-        judge: Judge<'_>,
-        config: &LogTemplatesConfig,
-        out: &mut Vec<Anomaly>,
-    ) -> Result<()> {
-        let window = Duration::from_secs(config.window_secs);
-        if !self.entities.contains_key(&record.entity) {
-            if self.entities.len() >= config.bounds.max_entities {
-                let forget = config.bounds.forget_secs;
-                self.entities.retain(|_, watched| record.at.since(watched.last).as_secs() <= forget);
-                if self.entities.len() >= config.bounds.max_entities {
-                    tracing::debug!(entity = %record.entity, "entity beyond the bound is not watched");
-                    return Ok(());
-                }
-            }
-            let new = Watched { first: record.at, last: record.at, window: record.at, ..Watched::default() };
-            self.entities.insert(record.entity.clone(), new);
-        }
-        let Some(watched) = self.entities.get_mut(&record.entity) else { return Ok(()) };
-        if record.at >= watched.window.plus(window) {
-            watched.close(&record.entity, &self.miner, &mut self.tracks, judge, config, out)?;
-            // What lies between is silence of the entity: it is not counted against its templates.
-            watched.window = record.at;
-        } else if watched.window.since(record.at) > JUMP {
-            watched.window = record.at;
-        }
-        watched.last = watched.last.max(record.at);
-        watched.lines += 1;
-        watched.recent_lines += 1.0;
-        let stream = self.miner.stream(record.entity.as_str());
-        let observed = self.miner.observe(stream, record.message.as_bytes());
-        let known = watched.templates.get(&observed.id).map(|usual| usual.last);
-        let away = known.map(|last| record.at.since(last));
-        let rare = observed.returned || away.is_some_and(|away| away.as_secs() >= config.rare_secs);
-        if known.is_some() || watched.templates.len() < config.bounds.max_series {
-            let usual = watched.templates.entry(observed.id).or_default();
-            usual.count += 1;
-            usual.last = usual.last.max(record.at);
-        }
-        if !(observed.is_new || rare) {
-            return Ok(());
-        }
-        let share = (watched.recent_new + 0.5) / (watched.recent_lines + 1.0);
-        watched.recent_new += 1.0;
-        let warm = watched.lines > config.warm_lines && record.at.since(watched.first).as_secs() >= config.warm_secs;
-        if !warm {
-            return Ok(());
-        }
-        let severe = matches!(record.level, Some(LogLevel::Error | LogLevel::Fatal));
-        let nats = -share.min(1.0).ln() + if severe { ERROR_NATS } else { 0.0 };
-        let key = key(&record.entity, observed.id, "novelty");
-        let limit = config.new_nats * self.tracks.factor(&key);
-        if nats < limit {
-            return Ok(());
-        }
-        let finding = Finding {
-            verdict: Verdict::Bad,
-            nats,
-            symptom: Symptom::Log,
-            direction: Direction::New,
-            onset: Some(record.at),
-            expected: 0.0,
-            seen: 1.0,
-            threshold: 1.0,
-        };
-        let text = quote(&self.miner, observed.id);
-        let lines = watched.lines;
-        let because = |onset| {
-            let before = match away {
-                Some(away) => format!("seen last {} s before", away.as_secs()),
-                None if rare => "seen long ago and forgotten".to_owned(),
-                None => format!("not among {lines} lines"),
-            };
-            format!(
-                "expected no line like `{text}`, {before}, seen one since {onset}; about {share:.4} of lines are new"
-            )
-        };
-        self.tracks.judge(judge, &key, &finding, because, out)
-    }
-}
-
-impl Watched {
-    /// Judges the counts of the window and learns from them.
-    fn close(
-        &mut self,
-        entity: &EntityId,
-        miner: &TemplateMiner,
-        tracks: &mut Tracks,
-        judge: Judge<'_>,
-        config: &LogTemplatesConfig,
-        out: &mut Vec<Anomaly>,
-    ) -> Result<()> {
-        let fade = 1.0 - 1.0 / (MEMORY_WINDOWS * 4.0);
-        self.recent_lines *= fade;
-        self.recent_new *= fade;
-        self.follow_merges(miner);
-        for (id, usual) in &mut self.templates {
-            let novelty = key(entity, *id, "novelty");
-            if usual.count == 0 && tracks.is_open(&novelty) {
-                let over = good(Symptom::Log, Direction::New);
-                tracks.judge(judge, &novelty, &over, |since| format!("no line like it since {since}"), out)?;
-            }
-            usual.silent = if usual.count == 0 { usual.silent + 1 } else { 0 };
-            let rate = key(entity, *id, "rate");
-            if usual.windows >= config.learn_windows {
-                let finding = usual.judge(config, config.count_nats * tracks.factor(&rate));
-                let because = |onset| {
-                    format!(
-                        "expected about {:.1} lines like `{}` in {} s as in {} windows before, seen {} ({} silent windows) since \
-                         {onset}",
-                        usual.mean,
-                        quote(miner, *id),
-                        config.window_secs,
-                        usual.windows,
-                        usual.count,
-                        usual.silent
-                    )
-                };
-                tracks.judge(judge, &rate, &finding, because, out)?;
-            }
-            if tracks.may_learn(&rate, judge.at, judge.config) {
-                usual.learn();
-            }
-            usual.count = 0;
-        }
-        let forget = config.rare_secs.max(config.bounds.forget_secs) * 2;
-        self.templates.retain(|_, usual| judge.at.since(usual.last).as_secs() <= forget);
-        Ok(())
-    }
-
-    /// Templates that were merged are counted as one from here on.
-    fn follow_merges(&mut self, miner: &TemplateMiner) {
-        let moved: Vec<(TemplateId, TemplateId)> =
-            self.templates.keys().map(|id| (*id, miner.resolve(*id))).filter(|(id, to)| id != to).collect();
-        for (id, to) in moved {
-            let Some(part) = self.templates.remove(&id) else { continue };
-            let whole = self.templates.entry(to).or_default();
-            whole.count += part.count;
-            whole.mean += part.mean;
-            whole.variance += part.variance;
-            whole.windows = whole.windows.max(part.windows);
-            whole.silent = if whole.last == Timestamp::default() { part.silent } else { whole.silent.min(part.silent) };
-            whole.last = whole.last.max(part.last);
-        }
-    }
-}
-
-/// Nothing to see.
-fn good(symptom: Symptom, direction: Direction) -> Finding {
-    let (expected, seen, threshold) = (0.0, 0.0, 1.0);
-    Finding { verdict: Verdict::Good, nats: 0.0, symptom, direction, onset: None, expected, seen, threshold }
-}
-
-impl Usual {
-    /// Burst, vanished, or neither.
-    fn judge(&self, config: &LogTemplatesConfig, limit: f64) -> Finding {
-        let count = self.count as f64;
-        // Half a line more keeps templates that were hardly ever seen from being sure of nothing.
-        let usual = self.mean + 0.5;
-        let scatter = (self.variance / usual).max(1.0);
-        let (nats, direction, bad) = if self.count == 0 {
-            let nats = self.mean * f64::from(self.silent) / scatter;
-            (nats, Direction::Gone, self.silent >= config.gone_windows)
-        } else {
-            let nats = poisson_surprise(count, usual) / scatter;
-            (nats, Direction::Up, self.count >= config.min_burst && count >= config.burst_ratio * usual)
-        };
-        let threshold =
-            if direction == Direction::Up { (config.burst_ratio * usual).max(config.min_burst as f64) } else { 1.0 };
-        let verdict = Verdict::of(bad && nats >= limit, nats, limit);
-        Finding {
-            verdict,
-            nats,
-            symptom: Symptom::Log,
-            direction,
-            onset: None,
-            expected: self.mean,
-            seen: count,
-            threshold,
-        }
-    }
-
-    /// Moving mean and variance (West 1979, doi:10.1145/359146.359153, with a weight that does not fall below one in
-    /// [`MEMORY_WINDOWS`]).
-    fn learn(&mut self) {
-        self.windows = self.windows.saturating_add(1);
-        let weight = (1.0 / f64::from(self.windows)).max(1.0 / MEMORY_WINDOWS);
-        let off = self.count as f64 - self.mean;
-        self.mean += weight * off;
-        self.variance = (1.0 - weight) * (self.variance + weight * off * off);
-    }
-}
-
-/// `-ln P` bound for at least `count` events when `usual` are expected: Chernoff's, `k ln(k/m) - k + m`.
-fn poisson_surprise(count: f64, usual: f64) -> f64 {
-    if count > usual && usual > 0.0 { count * (count / usual).ln() - count + usual } else { 0.0 }
-}
-
-/// The template as a sentence may have it: short, without control characters. It is untrusted text.
-fn quote(miner: &TemplateMiner, id: TemplateId) -> String {
-    let text = miner.template(id).unwrap_or_else(|| id.to_string());
-    text.chars().map(|c| if c.is_control() || c == '`' { ' ' } else { c }).take(QUOTED).collect()
 }
 
 #[cfg(test)]

@@ -25,15 +25,22 @@
 
 mod bounds;
 mod detector;
+mod entity;
 mod fields;
+mod follow;
 mod form;
 mod hash;
 mod header;
 mod merge;
 mod pairs;
 mod scan;
+mod severity;
 mod stream;
+mod thread;
+mod usual;
+mod watch;
 mod words;
+mod work;
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -47,7 +54,7 @@ use hash::HashedMap;
 use stream::{Scratch, Stream};
 
 /// The id of a template: a 64-bit hash of its stream's kind and its first form. Written as 16 hexadecimal digits.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct TemplateId(pub u64);
 
 impl std::fmt::Display for TemplateId {

@@ -1,6 +1,8 @@
 //! Numeric cores over `f64` that know nothing of signals: plain structs and functions, no allocation after warm-up.
 
+pub mod count;
 pub mod cusum;
+pub mod ddsketch;
 pub mod drift;
 pub mod eigen;
 pub mod ewma;
@@ -13,7 +15,9 @@ pub mod surprise;
 pub mod tail;
 pub mod trend;
 
+pub use count::{EventRate, count_surprise};
 pub use cusum::Cusum;
+pub use ddsketch::DdSketch;
 pub use drift::{Course, Drift};
 pub use eigen::eigen;
 pub use ewma::Ewma;

@@ -2,26 +2,49 @@
 
 use std::sync::Arc;
 
-use ir_core::{Labels, ManualClock, Phase};
+use ir_core::anomaly::Direction;
+use ir_core::signal::{LogLevel, LogRecord};
+use ir_core::testkit::detector as laws;
+use ir_core::{EntityId, Labels, ManualClock, Phase, Symptom, Timestamp};
+use proptest::prelude::*;
 
 use super::*;
 
-fn line(secs: f64, level: LogLevel, message: String) -> LogRecord {
+fn record(entity: &str, secs: f64, level: LogLevel, message: String) -> LogRecord {
     let at = Timestamp::default().plus(Duration::from_secs_f64(1_000_000.0 + secs));
-    LogRecord { entity: EntityId::new("shop").unwrap(), at, level: Some(level), message, fields: Labels::new() }
+    LogRecord { entity: EntityId::new(entity).unwrap(), at, level: Some(level), message, fields: Labels::new() }
 }
 
-/// Half an hour of usual business: two statements, five and one lines a second.
+/// Usual business: two statements, five and one lines a second, and requests of three lines in one trace.
 fn usual(from: u32, to: u32) -> Vec<LogRecord> {
     let mut lines = Vec::new();
     for second in from..to {
+        let at = f64::from(second);
         for i in 0..5 {
             let message = format!("served request {} in {} ms", second * 5 + i, 3 + i);
-            lines.push(line(f64::from(second) + f64::from(i) / 10.0, LogLevel::Info, message));
+            lines.push(record("shop", at + f64::from(i) / 10.0, LogLevel::Info, message));
         }
-        lines.push(line(f64::from(second) + 0.9, LogLevel::Info, format!("wrote {second} rows to the ledger")));
+        for (n, step) in ["began to pay", "asked the bank", "paid"].into_iter().enumerate() {
+            let message = format!("trace_id={:016x} {step}", u64::from(second) << 20 | 0xabcd);
+            lines.push(record("shop", at + 0.6 + n as f64 / 20.0, LogLevel::Info, message));
+        }
+        lines.push(record("shop", at + 0.9, LogLevel::Info, format!("wrote {second} rows to the ledger")));
     }
     lines
+}
+
+/// An error every three seconds beside usual business.
+fn failing(from: u32, to: u32) -> Vec<LogRecord> {
+    let mut lines = usual(from, to);
+    for second in (from..to).step_by(3) {
+        lines.push(record("shop", f64::from(second) + 0.95, LogLevel::Error, format!("ledger is locked by {second}")));
+    }
+    lines.sort_by_key(|line| line.at);
+    lines
+}
+
+fn without(lines: Vec<LogRecord>, part: &str) -> Vec<LogRecord> {
+    lines.into_iter().filter(|record| !record.message.contains(part)).collect()
 }
 
 async fn detect(detector: &LogTemplates, logs: &[LogRecord]) -> Vec<Anomaly> {
@@ -29,9 +52,10 @@ async fn detect(detector: &LogTemplates, logs: &[LogRecord]) -> Vec<Anomaly> {
     detector.detect(&ctx, &SignalBatch { logs: logs.to_vec(), ..SignalBatch::default() }).await.unwrap()
 }
 
-/// Which way the episodes went that began.
-fn began(found: &[Anomaly]) -> Vec<Direction> {
-    found.iter().filter(|anomaly| anomaly.phase == Phase::Began).map(|anomaly| anomaly.direction).collect()
+/// What began: which way, and what changed.
+fn began(found: &[Anomaly]) -> Vec<(Direction, String)> {
+    let began = found.iter().filter(|anomaly| anomaly.phase == Phase::Began);
+    began.map(|anomaly| (anomaly.direction, anomaly.labels.get("change").unwrap().to_owned())).collect()
 }
 
 fn detector() -> LogTemplates {
@@ -44,68 +68,126 @@ async fn usual_business_is_no_anomaly() {
 }
 
 #[tokio::test]
-async fn a_new_error_is_told_at_once_and_only_once() {
+async fn failures_that_last_are_told_once_and_short_ones_never() {
     let detector = detector();
     detect(&detector, &usual(0, 900)).await;
-    let fault: Vec<LogRecord> =
-        (0..5).map(|i| line(900.0 + f64::from(i), LogLevel::Error, format!("ledger is locked by {i}"))).collect();
-    let found = detect(&detector, &fault).await;
-    assert_eq!(found.len(), 1);
+    let short = detect(&detector, &failing(900, 930)).await;
+    assert_eq!(began(&short), []);
+    assert_eq!(began(&detect(&detector, &usual(930, 1500)).await), []);
+    let found = detect(&detector, &failing(1500, 1740)).await;
+    assert_eq!(began(&found)[0], (Direction::New, "failures".to_owned()), "{found:?}");
     let anomaly = &found[0];
-    assert_eq!((anomaly.direction, anomaly.phase, anomaly.symptom), (Direction::New, Phase::Began, Symptom::Log));
-    assert_eq!(anomaly.onset, fault[0].at);
+    assert_eq!(anomaly.symptom, Symptom::Log);
+    let after = anomaly.at.since(failing(1500, 1501)[0].at).as_secs();
+    assert!((60..=90).contains(&after), "{after}");
     assert!(anomaly.because.contains("ledger is locked by <*>"), "{}", anomaly.because);
-    let later = detect(&detector, &usual(905, 1200)).await;
-    assert_eq!(later.iter().map(|a| (a.phase, &a.id)).collect::<Vec<_>>(), [(Phase::Ended, &anomaly.id)]);
+    let later = detect(&detector, &usual(1740, 2400)).await;
+    assert!(later.iter().any(|later| (later.phase, &later.id) == (Phase::Ended, &anomaly.id)), "{later:?}");
+    assert_eq!(began(&later), []);
+}
+
+#[tokio::test]
+async fn a_fatal_line_is_told_at_once() {
+    let detector = detector();
+    detect(&detector, &usual(0, 900)).await;
+    let fault = record("shop", 900.5, LogLevel::Fatal, "cannot open the ledger".to_owned());
+    let found = detect(&detector, std::slice::from_ref(&fault)).await;
+    assert_eq!(began(&found), [(Direction::New, "rate".to_owned())]);
+    assert_eq!(found[0].at, fault.at);
+}
+
+#[tokio::test]
+async fn work_that_ends_too_early_is_told() {
+    let detector = detector();
+    detect(&detector, &usual(0, 900)).await;
+    let found = detect(&detector, &without(usual(900, 1080), " paid")).await;
+    assert!(began(&found).contains(&(Direction::Gone, "work".to_owned())), "{found:?}");
+    assert!(found[0].because.contains("paid"), "{}", found[0].because);
 }
 
 #[tokio::test]
 async fn a_burst_and_a_vanished_template_are_told() {
     let detector = detector();
     detect(&detector, &usual(0, 1200)).await;
-    let burst: Vec<LogRecord> = usual(1200, 1320)
+    let rows = |record: &LogRecord| record.message.starts_with("wrote");
+    let burst: Vec<LogRecord> = usual(1200, 1380)
         .into_iter()
-        .flat_map(|record| if record.message.starts_with("wrote") { vec![record; 8] } else { vec![record] })
+        .flat_map(|record| vec![record.clone(); if rows(&record) { 20 } else { 1 }])
         .collect();
     let found = detect(&detector, &burst).await;
-    assert_eq!(began(&found), [Direction::Up], "{found:?}");
-    detect(&detector, &usual(1320, 1800)).await;
-    let without: Vec<LogRecord> =
-        usual(1800, 2200).into_iter().filter(|record| !record.message.starts_with("wrote")).collect();
-    let found = detect(&detector, &without).await;
-    assert_eq!(began(&found), [Direction::Gone], "{found:?}");
-    assert_eq!(found[0].subject.len(), 16);
+    assert!(began(&found).contains(&(Direction::Up, "rate".to_owned())), "{found:?}");
+    detect(&detector, &usual(1380, 2400)).await;
+    let found = detect(&detector, &without(usual(2400, 2800), "wrote")).await;
+    assert!(began(&found).contains(&(Direction::Gone, "rate".to_owned())), "{found:?}");
 }
 
 #[tokio::test]
-async fn cutting_batches_and_restarting_change_nothing() {
-    let mut logs = usual(0, 900);
-    logs.push(line(900.0, LogLevel::Error, "ledger is locked by nobody".to_owned()));
-    logs.extend(usual(901, 1300).into_iter().filter(|record| !record.message.starts_with("wrote")));
-    let expected = detect(&detector(), &logs).await;
-    assert_eq!(began(&expected), [Direction::New, Direction::Gone]);
-    let ctx = Ctx::new(Arc::new(ManualClock::new()));
-    let mut part = detector();
-    let mut found = Vec::new();
-    for piece in logs.chunks(997) {
-        found.extend(detect(&part, piece).await);
-        let next = detector();
-        next.restore(&ctx, &part.snapshot(&ctx).await.unwrap()).await.unwrap();
-        part = next;
-    }
-    assert_eq!(found, expected);
-}
-
-#[tokio::test]
-async fn time_going_backwards_and_foreign_snapshots_do_no_harm() {
+async fn new_statements_in_the_place_of_old_ones_are_a_deploy() {
     let detector = detector();
-    let mut logs = usual(0, 300);
-    logs.reverse();
-    detect(&detector, &logs).await;
+    detect(&detector, &usual(0, 1200)).await;
+    let mut changed = usual(1200, 4000);
+    for line in &mut changed {
+        line.message = line.message.replace("paid", "money moved").replace("wrote", "stored as many as");
+    }
+    assert_eq!(began(&detect(&detector, &changed).await), []);
+}
+
+#[tokio::test]
+async fn gaps_of_the_whole_collection_are_no_silence() {
+    let detector = detector();
+    detect(&detector, &usual(0, 1200)).await;
+    for start in [1260, 2000, 2090, 6000] {
+        assert_eq!(detect(&detector, &usual(start, start + 45)).await, []);
+    }
+}
+
+#[tokio::test]
+async fn the_laws_hold() {
+    let lines = failing(600, 720);
+    let logs: Vec<LogRecord> = usual(400, 600).into_iter().chain(lines).collect();
+    let batches: Vec<SignalBatch> =
+        logs.chunks(400).map(|part| SignalBatch { logs: part.to_vec(), ..SignalBatch::default() }).collect();
+    let config = LogTemplatesConfig { warm_secs: 60, lasting_secs: 20, ..LogTemplatesConfig::default() };
+    let make = || Arc::new(LogTemplates::new(config.clone()).unwrap()) as Arc<dyn Detector>;
+    laws::check_all(&Ctx::new(Arc::new(ManualClock::new())), &make, &batches).await.unwrap();
+}
+
+#[tokio::test]
+async fn foreign_snapshots_and_senseless_limits_are_refused() {
     let ctx = Ctx::new(Arc::new(ManualClock::new()));
+    let detector = detector();
     let mut other = detector.snapshot(&ctx).await.unwrap();
     other.version = 99;
     assert_eq!(detector.restore(&ctx, &other).await.unwrap_err().kind(), ErrorKind::InvalidInput);
-    let config = LogTemplatesConfig { window_secs: 0, new_nats: f64::NAN, ..LogTemplatesConfig::default() };
+    let config = LogTemplatesConfig { window_secs: 0, plain_ratio: f64::NAN, ..LogTemplatesConfig::default() };
     assert_eq!(LogTemplates::new(config).unwrap_err().problems().len(), 2);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+
+    /// Any lines at any times, cut and restored anywhere, give the same anomalies.
+    #[test]
+    fn time_and_text_may_be_anything(
+        lines in prop::collection::vec((0..3_u8, any::<i64>(), 0..200_000_i64, "[a-z =:]{0,30}"), 0..120), cut in 0..120_usize,
+    ) {
+        let mut now = 0_i64;
+        let logs: Vec<LogRecord> = lines.into_iter().map(|(way, wild, step, message)| {
+            now = now.saturating_add(step * 1_000_000);
+            let at = Timestamp::from_nanos(if way == 0 { wild } else { now });
+            LogRecord { entity: EntityId::new("any").unwrap(), at, level: None, message, fields: Labels::new() }
+        }).collect();
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(async {
+            let whole = detect(&detector(), &logs).await;
+            let cut = cut.min(logs.len());
+            let before = detector();
+            let mut found = detect(&before, &logs[..cut]).await;
+            let ctx = Ctx::new(Arc::new(ManualClock::new()));
+            let after = detector();
+            after.restore(&ctx, &before.snapshot(&ctx).await.unwrap()).await.unwrap();
+            found.extend(detect(&after, &logs[cut..]).await);
+            assert_eq!(found, whole);
+        });
+    }
 }

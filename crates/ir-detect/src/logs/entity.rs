@@ -1,0 +1,338 @@
+//! What is known of one entity's lines, and what the last steps say of them.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use ir_core::anomaly::Direction;
+use ir_core::signal::LogRecord;
+use ir_core::{EntityId, Timestamp};
+use serde::{Deserialize, Serialize};
+
+use super::detector::LogTemplatesConfig;
+use super::follow::Follow;
+use super::severity::Severity;
+use super::usual::{HORIZON, TICKS, Usual, Verdict};
+use super::watch::{About, Family, Suspicion, key};
+use super::work::Works;
+use super::{TemplateId, TemplateMiner, thread};
+use crate::anomaly::episode::Tracks;
+use crate::stats::EventRate;
+
+/// What a line that calls itself an error adds to the surprise: such lines are about one in twenty.
+const ERROR_NATS: f64 = 3.0;
+/// Statements are judged by how often they come after so many blocks, sooner when they tell of failure, and
+/// can be missed after so many.
+const RATE_BLOCKS: u32 = 10;
+const FAILURE_BLOCKS: u32 = 3;
+const GONE_BLOCKS: u32 = 5;
+/// Steps with more than usual, from the first to the last, without which nothing lasts.
+const LEAST_RAISED: usize = 3;
+
+/// What is known of one entity's lines.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(super) struct Watched {
+    pub(super) last: Timestamp,
+    /// Steps since it was first heard, and since the last long gap.
+    ticks: u64,
+    heard: usize,
+    lines: Usual,
+    /// Lines that tell of failure and are rare here.
+    failures: Usual,
+    #[serde(with = "crate::pairs")]
+    templates: BTreeMap<TemplateId, Statement>,
+    follow: Follow,
+    works: Works,
+}
+
+/// What is known of one template in one entity.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Statement {
+    severity: Severity,
+    born: Timestamp,
+    last: Timestamp,
+    usual: Usual,
+}
+
+impl Statement {
+    fn new(record: &LogRecord, ticks: u64) -> Self {
+        let severity = Severity::of(record);
+        // What tells of failure was not written in all the time before; of the rest nobody knows since when it could be.
+        let exposure = if severity > Severity::Plain { ticks as f64 } else { 0.0 };
+        let never = EventRate::known(0.0, exposure);
+        let usual = Usual { rate: never, presence: never, ..Usual::default() };
+        Self { severity, born: record.at, last: record.at, usual }
+    }
+
+    /// Whether it tells of failure and comes less than once in two windows.
+    fn is_rare_failure(&self) -> bool {
+        self.severity > Severity::Plain && self.usual.presence.expected(TICKS as f64) < 1.0
+    }
+
+    /// Whether the program has it only since lately, and it tells of nothing bad.
+    fn is_young(&self, now: Timestamp, config: &LogTemplatesConfig) -> bool {
+        self.severity == Severity::Plain && now.since(self.born).as_secs() < config.young_secs
+    }
+}
+
+impl Watched {
+    /// Takes a line. Gives a suspicion when it says that the process cannot go on, as none did before.
+    pub(super) fn line(
+        &mut self,
+        record: &LogRecord,
+        id: TemplateId,
+        config: &LogTemplatesConfig,
+    ) -> Option<Suspicion> {
+        self.last = self.last.max(record.at);
+        self.lines.recent.add();
+        let known = self.templates.get(&id).map(|statement| statement.last);
+        if known.is_none() && self.templates.len() >= config.bounds.max_series {
+            return None;
+        }
+        let ticks = self.ticks;
+        let statement = self.templates.entry(id).or_insert_with(|| Statement::new(record, ticks));
+        statement.usual.recent.add();
+        statement.last = statement.last.max(record.at);
+        let severity = statement.severity;
+        if statement.is_rare_failure() {
+            self.failures.recent.add();
+        }
+        let templates = &self.templates;
+        // Not only at the end of a step: busy entities open more pieces in one than may be open.
+        self.works.expire(record.at, config.patience(), |id| {
+            templates.get(id).is_some_and(|member| member.is_young(record.at, config))
+        });
+        let is_young = |id: TemplateId| templates.get(&id).is_some_and(|next| next.is_young(record.at, config));
+        match thread::of(record) {
+            0 => self.follow.line(id, record.at, config.patience(), config.bounds.max_series, is_young),
+            key => self.works.line(key, id, record.at),
+        }
+        let unheard = known.is_none_or(|last| record.at.since(last).as_secs() >= config.rare_secs);
+        (unheard && severity == Severity::Fatal && self.ticks >= config.warm_ticks()).then(|| {
+            let nats = (self.ticks as f64 * 2.0).ln() + ERROR_NATS;
+            let verdict = Verdict { nats, expected: 0.0, seen: 1.0, ticks: 1, span: 1, raised: 1 };
+            let (about, family, direction) = (About::Rate, Family::Failures, Direction::New);
+            Suspicion { id, about, family, direction, verdict, nats, worth: true }
+        })
+    }
+
+    /// Nobody knows what came after the last lines.
+    pub(super) fn interrupt(&mut self) {
+        self.follow.interrupt();
+        self.works.interrupt();
+    }
+
+    /// The open step is over.
+    pub(super) fn close(
+        &mut self,
+        entity: &EntityId,
+        end: Timestamp,
+        learns: bool,
+        miner: &TemplateMiner,
+        tracks: &Tracks,
+        config: &LogTemplatesConfig,
+    ) {
+        let templates = &self.templates;
+        let is_young = |id: &TemplateId| templates.get(id).is_some_and(|member| member.is_young(end, config));
+        self.works.expire(end, config.patience(), is_young);
+        if learns {
+            self.follow_merges(miner);
+            if self.heard >= TICKS {
+                self.learn(entity, tracks, end, config);
+            }
+            let forget = Duration::from_secs(config.rare_secs.max(config.bounds.forget_secs) * 2);
+            self.templates.retain(|_, statement| end.since(statement.last) <= forget);
+            let templates = &self.templates;
+            self.follow.after.retain(|id, _| templates.contains_key(id));
+            self.works.kinds.retain(|id, _| templates.contains_key(id));
+        }
+        self.ticks += 1;
+        self.heard = self.heard.saturating_add(1);
+        self.lines.recent.turn();
+        self.failures.recent.turn();
+        self.templates.values_mut().for_each(|statement| statement.usual.recent.turn());
+        self.follow.turn();
+        self.works.turn();
+    }
+
+    /// Learns the block that is about to leave. What looks odd is not learned from until it is over, or taken for usual.
+    fn learn(&mut self, entity: &EntityId, tracks: &Tracks, now: Timestamp, config: &LogTemplatesConfig) {
+        let may = |id: TemplateId, about: About| tracks.may_learn(&key(entity, id, about), now, &config.episode);
+        // An episode that has gone on for so long that it may be learned from is the usual state.
+        let accepted = |id: TemplateId, about: About| tracks.is_open(&key(entity, id, about)) && may(id, about);
+        let most = |accepted: bool| if accepted { f64::INFINITY } else { config.burst_ratio };
+        let block = self.lines.recent.oldest();
+        let load = ratio(block.iter().map(|n| f64::from(*n)).sum(), self.lines.rate.expected(HORIZON as f64));
+        self.lines.learn(&block, HORIZON as f64);
+        let ticks = HORIZON as f64;
+        let failing = accepted(TemplateId(0), About::Failures);
+        self.failures.learn_clipped(&self.failures.recent.oldest(), ticks, most(failing));
+        for (id, statement) in &mut self.templates {
+            let block = statement.usual.recent.oldest();
+            if statement.severity > Severity::Plain {
+                statement.usual.learn_clipped(&block, ticks, most(failing || accepted(*id, About::Rate)));
+            } else if may(*id, About::Rate) {
+                statement.usual.learn(&block, ticks * load.clamp(0.1, 10.0));
+            }
+        }
+        self.retire(now, config);
+        for (id, after) in &mut self.follow.after {
+            let accepted = after.usual.is_some_and(|next| accepted(*id, About::Successor(next, None)));
+            after.learn(config.burst_ratio, accepted);
+        }
+        for (id, kind) in &mut self.works.kinds {
+            kind.learn(config.burst_ratio, |member| accepted(*id, About::Work(member)));
+        }
+    }
+
+    /// Statements that are gone while new ones came are no longer expected.
+    fn retire(&mut self, now: Timestamp, config: &LogTemplatesConfig) {
+        let gone = |statement: &Statement| {
+            let usual = &statement.usual;
+            let missing = usual.rate.expected(TICKS as f64);
+            usual.blocks >= GONE_BLOCKS
+                && missing >= 1.0
+                && usual.recent.sum(TICKS) == 0.0
+                && self.replaced(missing, now, config)
+        };
+        let gone: Vec<TemplateId> =
+            self.templates.iter().filter(|(_, statement)| gone(statement)).map(|(id, _)| *id).collect();
+        for id in gone {
+            if let Some(statement) = self.templates.get_mut(&id) {
+                statement.usual = Usual::default();
+            }
+        }
+    }
+
+    /// A long gap: what the last steps held is learned, and they begin anew.
+    pub(super) fn leave(&mut self, config: &LogTemplatesConfig) {
+        let ticks = self.heard.min(TICKS);
+        let exposure = ticks as f64;
+        let (lines, failures) = (self.lines.recent, self.failures.recent);
+        self.lines.learn(lines.last(ticks), exposure);
+        self.failures.learn_clipped(failures.last(ticks), exposure, config.burst_ratio);
+        for statement in self.templates.values_mut() {
+            let recent = statement.usual.recent;
+            statement.usual.learn_clipped(recent.last(ticks), exposure, config.burst_ratio);
+            statement.usual.recent.clear();
+        }
+        self.lines.recent.clear();
+        self.failures.recent.clear();
+        for after in self.follow.after.values_mut() {
+            after.learn(config.burst_ratio, false);
+            after.clear();
+        }
+        for kind in self.works.kinds.values_mut() {
+            kind.learn(config.burst_ratio, |_| false);
+            kind.clear();
+        }
+        self.heard = 0;
+    }
+
+    /// Templates that were merged are counted as one from here on.
+    fn follow_merges(&mut self, miner: &TemplateMiner) {
+        let moved: Vec<(TemplateId, TemplateId)> =
+            self.templates.keys().map(|id| (*id, miner.resolve(*id))).filter(|(id, to)| id != to).collect();
+        for (id, to) in moved {
+            let Some(part) = self.templates.remove(&id) else { continue };
+            self.follow.rename(id, to);
+            self.works.rename(id, to);
+            match self.templates.get_mut(&to) {
+                Some(whole) => {
+                    whole.usual.join(&part.usual);
+                    whole.born = whole.born.min(part.born);
+                    whole.last = whole.last.max(part.last);
+                    whole.severity = whole.severity.min(part.severity);
+                }
+                None => {
+                    self.templates.insert(to, part);
+                }
+            }
+        }
+    }
+
+    /// What the last steps say of every statement and every order. Counts how much was judged, by family.
+    pub(super) fn suspect(
+        &self,
+        now: Timestamp,
+        config: &LogTemplatesConfig,
+        tests: &mut [u32],
+        mut found: impl FnMut(Suspicion),
+    ) {
+        if self.ticks <= config.warm_ticks() {
+            return;
+        }
+        let mut tell = |id, about, family: Family, direction, verdict: Verdict, worth: bool| {
+            if let Some(tests) = tests.get_mut(family as usize) {
+                *tests += 1;
+            }
+            let bonus = if about == About::Failures && verdict.nats > 0.0 { ERROR_NATS } else { 0.0 };
+            found(Suspicion { id, about, family, direction, verdict, nats: verdict.nats + bonus, worth });
+        };
+        let large = |verdict: &Verdict, least: u64, ratio: f64| {
+            let lasting = verdict.span >= config.lasting_ticks() && verdict.raised >= LEAST_RAISED;
+            lasting && verdict.seen >= least as f64 && verdict.seen >= ratio * verdict.expected
+        };
+        let rare = self.templates.iter().filter(|(_, statement)| statement.is_rare_failure());
+        if let Some((id, _)) = rare.max_by_key(|(_, statement)| statement.usual.recent.sum(TICKS) as u64) {
+            let verdict = self.failures.more(
+                |ticks| ticks as f64 * self.load(&self.failures, ticks).max(1.0),
+                config.burst_ratio,
+                true,
+            );
+            let worth = large(&verdict, config.min_errors, config.burst_ratio);
+            tell(*id, About::Failures, Family::Failures, Direction::New, verdict, worth);
+        }
+        // Rare failures are judged together.
+        for (id, statement) in self.templates.iter().filter(|(_, statement)| !statement.is_rare_failure()) {
+            let Statement { severity, usual, .. } = statement;
+            let (family, blocks, least, ratio) = match severity {
+                Severity::Plain => (Family::Rates, RATE_BLOCKS, config.min_burst, config.plain_ratio),
+                _ => (Family::Failures, FAILURE_BLOCKS, config.min_errors, config.burst_ratio),
+            };
+            let rising = usual.recent.sum(HORIZON) > usual.rate.expected(HORIZON as f64);
+            if usual.blocks >= blocks && rising {
+                let verdict = usual.more(|ticks| ticks as f64 * self.load(usual, ticks).max(1.0), ratio, false);
+                tell(*id, About::Rate, family, Direction::Up, verdict, large(&verdict, least, ratio));
+            } else if usual.blocks >= GONE_BLOCKS && self.heard >= TICKS {
+                let verdict = usual.fewer(TICKS as f64 * self.load(usual, TICKS).min(1.0));
+                let wrote = self.lines.recent.last(LEAST_RAISED).iter().all(|n| *n > 0);
+                let missing = verdict.expected - verdict.seen;
+                let few = verdict.seen * config.plain_ratio <= verdict.expected;
+                let worth = few && wrote && *severity == Severity::Plain && !self.replaced(missing, now, config);
+                tell(*id, About::Rate, family, Direction::Gone, verdict, worth);
+            }
+        }
+        for (id, after) in &self.follow.after {
+            let Some(next) = after.usual else { continue };
+            let verdict = after.misses.more(|ticks| after.trials.sum(ticks).max(0.5), config.burst_ratio, false);
+            let worth = large(&verdict, config.min_errors, config.burst_ratio);
+            tell(*id, About::Successor(next, after.instead), Family::Order, Direction::Gone, verdict, worth);
+        }
+        for (id, kind) in &self.works.kinds {
+            for member in kind.members.iter().filter(|member| member.belongs) {
+                let verdict = member.misses.more(|ticks| kind.trials.sum(ticks).max(0.5), config.burst_ratio, false);
+                let worth = large(&verdict, config.min_errors, config.burst_ratio);
+                tell(*id, About::Work(member.id), Family::Order, Direction::Gone, verdict, worth);
+            }
+        }
+    }
+
+    /// How much more or less than usual the entity writes, the statement left out.
+    fn load(&self, usual: &Usual, ticks: usize) -> f64 {
+        let others = self.lines.recent.sum(ticks) - usual.recent.sum(ticks);
+        let expected = self.lines.rate.expected(ticks as f64) - usual.rate.expected(ticks as f64).min(1e300);
+        ratio(others, expected)
+    }
+
+    /// Whether new statements of the usual kind make up for lines that do not come: a deploy, not a fault.
+    fn replaced(&self, missing: f64, now: Timestamp, config: &LogTemplatesConfig) -> bool {
+        let young = self.templates.values().filter(|statement| statement.is_young(now, config));
+        let new: f64 = young.map(|statement| statement.usual.recent.sum(TICKS)).sum();
+        new * config.burst_ratio >= missing
+    }
+}
+
+/// How many times what was expected, drawn to 1 where counts are small.
+fn ratio(seen: f64, expected: f64) -> f64 {
+    if expected.is_finite() && expected >= 1.0 { (seen + 1.0) / (expected + 1.0) } else { 1.0 }
+}
