@@ -2,6 +2,7 @@
 
 mod arguments;
 mod logs;
+mod seq;
 mod table;
 mod tsad;
 
@@ -13,7 +14,7 @@ use arguments::Arguments;
 type Subcommand = (&'static str, fn(&Arguments) -> Result<(), String>);
 
 /// Every subcommand, one file each.
-const SUBCOMMANDS: &[Subcommand] = &[("logs", logs::run), ("tsad", tsad::run)];
+const SUBCOMMANDS: &[Subcommand] = &[("logs", logs::run), ("seq", seq::run), ("tsad", tsad::run)];
 
 fn main() -> ExitCode {
     match run() {
