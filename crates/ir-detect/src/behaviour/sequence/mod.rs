@@ -135,8 +135,8 @@ struct Views {
 
 /// Frequencies and order count in full up to one in ten, ...
 const SUPPORT_NATS: f64 = std::f64::consts::LN_10;
-/// ... and beyond that by this share.
-const SUPPORT_SHARE: f64 = 0.25;
+/// ... and beyond that by this share, which orders what would be equal.
+const SUPPORT_SHARE: f64 = 0.05;
 /// Makes an exponential tail of the order's nats a power, which is what [`Tail`] is for, with bins fine enough.
 const ORDER_SCALE: f64 = 2.0;
 
