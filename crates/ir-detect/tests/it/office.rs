@@ -294,9 +294,7 @@ impl Office {
                 actions.extend(["GetImage", "PutImage"]);
             }
             actions.push("UpdateService");
-            for _ in 0..1 + self.rng.below(6) {
-                actions.push("DescribeServices");
-            }
+            actions.extend(std::iter::repeat_n("DescribeServices", 1 + self.rng.below(6)));
             if self.rng.unit() < 0.1 {
                 actions.push("RollbackService");
             }

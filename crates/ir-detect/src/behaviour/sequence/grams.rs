@@ -33,17 +33,11 @@ struct Seen {
 }
 
 /// Counts of runs. When there are too many, all are halved and those that come to 0 are forgotten.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "Vec<Gram>", into = "Vec<Gram>")]
 pub(crate) struct Grams {
     slots: Vec<Gram>,
     len: usize,
-}
-
-impl Default for Grams {
-    fn default() -> Self {
-        Self { slots: Vec::new(), len: 0 }
-    }
 }
 
 impl From<Vec<Gram>> for Grams {
