@@ -103,9 +103,8 @@ pub struct Oddest {
 /// let mut model = SequenceModel::new(SequenceConfig::default()).unwrap();
 /// let normal: Vec<Vec<u32>> = (0..60).map(|n| [1, 2, 3, 2, 3].repeat(1 + n % 4)).collect();
 /// model.fit(normal.iter().map(Vec::as_slice));
-/// assert!(model.unusual(&[1, 2, 3, 2, 3]).nats < 1.0);
-/// let odd = model.unusual(&[1, 2, 9, 9, 3]);
-/// assert!(odd.nats > 3.0);
+/// let (usual, odd) = (model.unusual(&[1, 2, 3, 2, 3]), model.unusual(&[1, 2, 9, 9, 3]));
+/// assert!(usual.set == 0.0 && odd.set > 3.0 && odd.nats > usual.nats + 3.0);
 /// assert_eq!(odd.oddest.unwrap().symbol, 9);
 /// ```
 #[derive(Debug, Clone, Serialize, Deserialize)]
