@@ -3,6 +3,7 @@
 mod arguments;
 mod faults;
 mod logs;
+mod seq;
 mod table;
 mod tsad;
 
@@ -14,7 +15,8 @@ use arguments::Arguments;
 type Subcommand = (&'static str, fn(&Arguments) -> Result<(), String>);
 
 /// Every subcommand, one file each.
-const SUBCOMMANDS: &[Subcommand] = &[("faults", faults::run), ("logs", logs::run), ("tsad", tsad::run)];
+const SUBCOMMANDS: &[Subcommand] =
+    &[("faults", faults::run), ("logs", logs::run), ("seq", seq::run), ("tsad", tsad::run)];
 
 fn main() -> ExitCode {
     match run() {

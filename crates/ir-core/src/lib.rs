@@ -72,8 +72,8 @@ pub use plan::{
 };
 pub use score::{Measured, Probability, Score};
 pub use signal::{
-    AlertState, Change, ChangeKind, Cursor, EventKind, EventRecord, LogLevel, LogRecord, MetricKind, MetricSample,
-    Polled, Series, SignalBatch, SignalSource, Span,
+    Act, Activity, AlertState, Change, ChangeKind, Cursor, EventKind, EventRecord, LogLevel, LogRecord, MetricKind,
+    MetricSample, Polled, Series, SignalBatch, SignalSource, Span,
 };
 pub use time::{BootId, Clock, ManualClock, Moment, Timestamp, Window};
 pub use topology::{Dependency, Topology, TopologyDocument};

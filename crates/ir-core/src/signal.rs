@@ -13,6 +13,10 @@ use crate::error::Result;
 use crate::id::PartName;
 use crate::time::Timestamp;
 
+mod activity;
+
+pub use activity::{Act, Activity};
+
 /// How the values of a series behave.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -137,6 +141,8 @@ pub enum EventKind {
     Occurrence,
     /// A rule of another system fires, or has stopped firing.
     Alert(AlertState),
+    /// Somebody did something: a process was started, a connection made, an account used.
+    Activity(Activity),
 }
 
 /// What another system says of one of its alerts.

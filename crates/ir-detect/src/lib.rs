@@ -3,6 +3,7 @@
 pub mod stats;
 
 pub mod anomaly;
+pub mod behaviour;
 pub mod forecast;
 pub mod hypothesis;
 pub mod incident;

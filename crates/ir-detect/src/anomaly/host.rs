@@ -106,12 +106,15 @@ impl<C: Core> Host<C> {
     }
 }
 
-/// Makes a public detector of a core: `new` with the one check, and the trait.
+/// Makes a public detector of a core: `new` with the one check, and the trait. The host is that of metrics if no other is named.
 macro_rules! detector {
     ($(#[$doc:meta])* $name:ident, $core:ident, $config:ident) => {
+        $crate::anomaly::host::detector! { @on [$crate::anomaly::host::Host] $(#[$doc])* $name, $core, $config }
+    };
+    (@on [$($host:tt)+] $(#[$doc:meta])* $name:ident, $core:ident, $config:ident) => {
         $(#[$doc])*
         #[derive(Debug)]
-        pub struct $name($crate::anomaly::host::Host<$core>);
+        pub struct $name($($host)+<$core>);
 
         impl $name {
             /// Checks the configuration.
@@ -126,7 +129,7 @@ macro_rules! detector {
 
             /// From a configuration that is known to be right.
             fn checked(config: $config) -> Self {
-                Self($crate::anomaly::host::Host::new($core(config)))
+                Self($($host)+::new($core(config)))
             }
         }
 

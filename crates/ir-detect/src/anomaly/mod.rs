@@ -17,6 +17,8 @@ use std::sync::Arc;
 
 use ir_core::Detector;
 
+use crate::behaviour::{BeaconDetector, ExfiltrationDetector, FanOutDetector, RareActivityDetector, SequenceDetector};
+
 pub(crate) mod episode;
 pub(crate) mod host;
 pub(crate) mod looks;
@@ -95,6 +97,19 @@ impl Detectors {
             Arc::new(ShiftDetector::default()),
             Arc::new(BaselineDetector::default()),
             Arc::new(AlertDetector::default()),
+        ]
+    }
+
+    /// One of each kind that judges behaviour, for sources that bring activities. How often they are wrong is told in
+    /// `docs/detection.md`; they are not among the standard ones.
+    #[must_use]
+    pub fn behaviour() -> Vec<Arc<dyn Detector>> {
+        vec![
+            Arc::new(RareActivityDetector::default()),
+            Arc::new(BeaconDetector::default()),
+            Arc::new(FanOutDetector::default()),
+            Arc::new(ExfiltrationDetector::default()),
+            Arc::new(SequenceDetector::default()),
         ]
     }
 }

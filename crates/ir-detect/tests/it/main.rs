@@ -2,8 +2,10 @@
 
 #![expect(clippy::unwrap_used, reason = "a helper of a test may panic as the test itself may")]
 
+mod behaviour;
 mod faults;
 mod laws;
+mod office;
 mod responder;
 mod shop;
 mod testkit;
