@@ -34,7 +34,7 @@ pub(super) struct Bounds {
 
 #[derive(Debug)]
 enum Entry {
-    Event(EventRecord),
+    Event(Box<EventRecord>),
     Dropped { n: u64, problems: Vec<String> },
 }
 
@@ -84,7 +84,7 @@ impl Queue {
                 }
             }
         }
-        self.add(Entry::Event(event));
+        self.add(Entry::Event(Box::new(event)));
     }
 
     fn is_recent(&self, before: Timestamp, now: Timestamp) -> bool {
@@ -126,7 +126,7 @@ impl Queue {
         for (seq, entry) in self.entries.iter().take(MAX_POLL) {
             next = *seq;
             match entry {
-                Entry::Event(event) => polled.batch.events.push(event.clone()),
+                Entry::Event(event) => polled.batch.events.push(event.as_ref().clone()),
                 Entry::Dropped { n, problems } => {
                     polled.dropped += n;
                     let room = MAX_PROBLEMS.saturating_sub(polled.problems.len());
