@@ -1,4 +1,5 @@
-//! Stage `examples`: every package under `examples/` builds in release and passes its own checks.
+//! Stage `examples`: every package under `examples/` builds and passes its own checks. With `--deep` as a release, which takes
+//! minutes to build.
 //!
 //! An example lists its checks in its manifest; each must end with exit code 0. Without a list it is run once, as it is.
 //!
@@ -31,12 +32,13 @@ pub(super) fn run(site: &Site) -> Result<String> {
     if examples.is_empty() {
         return Ok("no examples yet".into());
     }
-    Task::cargo("build").arg("--release").args(select(examples.iter().copied())).run()?;
+    let (profile, folder) = if site.deep { ("release", "release") } else { ("dev", "debug") };
+    Task::cargo("build").args(["--profile", profile]).args(select(examples.iter().copied())).run()?;
     let logs = log_folder(&site.workspace, "example-checks")?;
     let mut waiting = Vec::new();
     for example in &examples {
         let Checks { run, limit } = checks(example)?;
-        let program = site.workspace.target.join("release").join(program(example)?);
+        let program = site.workspace.target.join(folder).join(program(example)?);
         for args in run {
             let task = Task::new(&program).args(args).dir(&site.workspace.root);
             let log = logs.join(format!("{}-{}.log", example.name, waiting.len()));
