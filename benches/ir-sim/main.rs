@@ -1,5 +1,6 @@
 //! `ir-sim`: what the library does in worlds that a seed makes, where it is known what was planted and what was not.
 
+mod behaviour;
 mod incidents;
 mod leaks;
 
@@ -9,7 +10,8 @@ use std::process::ExitCode;
 type Subcommand = (&'static str, fn(u64, u64) -> String);
 
 /// Every subcommand, one file each.
-const SUBCOMMANDS: &[Subcommand] = &[("incidents", incidents::run), ("leaks", leaks::run)];
+const SUBCOMMANDS: &[Subcommand] =
+    &[("behaviour", behaviour::run), ("incidents", incidents::run), ("leaks", leaks::run)];
 
 fn main() -> ExitCode {
     match run() {

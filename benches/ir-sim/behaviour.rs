@@ -1,9 +1,10 @@
-//! Detectors of behaviour over a hundred simulated offices: false alarms, attacks found, events a second. Prints a table.
+//! `ir-sim behaviour`: detectors of behaviour over simulated offices: false alarms, attacks found, events a second.
 
 #[path = "../../crates/ir-detect/tests/it/office.rs"]
 mod office;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -11,20 +12,18 @@ use incident_response::core::{Anomaly, Ctx, Detector, EventRecord, ManualClock, 
 use incident_response::detect::Detectors;
 use office::{ATTACKS, DAY, ENTITIES, attack_begins, batches, stream};
 
-/// Streams of each kind. Others were looked at while limits were chosen.
-const SEEDS: u64 = 100;
 const DAYS: u32 = 11;
 /// The first day is learned.
 const WARM: u32 = 1;
 
-fn main() {
-    let first: u64 = std::env::args().skip(1).find_map(|word| word.parse().ok()).unwrap_or(1);
-    let n: u64 = std::env::args().skip(2).find_map(|word| word.parse().ok()).unwrap_or(SEEDS);
-    let Ok(runtime) = tokio::runtime::Builder::new_current_thread().build() else { return };
-    runtime.block_on(measure(first..first + n));
+pub(crate) fn run(first: u64, seeds: u64) -> String {
+    match tokio::runtime::Builder::new_current_thread().build() {
+        Ok(runtime) => runtime.block_on(measure(first..first + seeds)),
+        Err(error) => format!("{error}\n"),
+    }
 }
 
-async fn measure(seeds: std::ops::Range<u64>) {
+async fn measure(seeds: std::ops::Range<u64>) -> String {
     let n = seeds.end - seeds.start;
     let (mut alarms, mut entities) =
         (BTreeMap::<(String, String), u32>::new(), BTreeMap::<(String, String), u32>::new());
@@ -36,14 +35,14 @@ async fn measure(seeds: std::ops::Range<u64>) {
         let mut quiet = BTreeSet::new();
         for detector in Detectors::behaviour() {
             let start = now();
-            let reports = run(&*detector, &clean).await;
+            let reports = reports(&*detector, &clean).await;
             *spent.entry(detector.name().to_owned()).or_default() += start.elapsed();
             quiet.extend(reports.iter().map(|report| report.id.clone()));
             for report in reports.iter().filter(|report| report.phase == Phase::Began) {
                 *alarms.entry((detector.name().to_owned(), report.subject.clone())).or_default() += 1;
                 *entities.entry((detector.name().to_owned(), report.entity.to_string())).or_default() += 1;
                 if n <= 3 {
-                    println!("  {} {}: {}", report.entity, report.subject, report.because);
+                    eprintln!("  {} {}: {}", report.entity, report.subject, report.because);
                 }
             }
         }
@@ -58,31 +57,41 @@ async fn measure(seeds: std::ops::Range<u64>) {
             // The same stream without the attack has its own reports on that day: they are no success.
             let new =
                 |report: &&Anomaly| report.at >= from && report.phase == Phase::Began && !quiet.contains(&report.id);
-            if let Some(report) = run(&**detector, &events).await.iter().find(new) {
+            if let Some(report) = reports(&**detector, &events).await.iter().find(new) {
                 *n_found += 1;
                 minutes.push(report.at.since(from).as_secs_f64() / 60.0);
             }
         }
     }
     let days = n as f64 * ENTITIES.len() as f64 * f64::from(DAYS - WARM);
-    println!("{n} clean streams, {events} events, {days} entity-days after the first day of {DAY} s");
+    let mut text = String::new();
+    let _ = writeln!(text, "{n} clean streams, {events} events, {days} entity-days after the first day of {DAY} s");
     for ((detector, subject), count) in &alarms {
-        println!("  {detector:<14} {subject:<18} {:.4} false alarms an entity and day", f64::from(*count) / days);
+        let _ = writeln!(
+            text,
+            "  {detector:<14} {subject:<18} {:.4} false alarms an entity and day",
+            f64::from(*count) / days
+        );
     }
     for ((detector, entity), count) in &entities {
-        println!("  {detector:<14} {entity:<18} {:.4} a day", f64::from(*count) / days * ENTITIES.len() as f64);
+        let _ = writeln!(
+            text,
+            "  {detector:<14} {entity:<18} {:.4} a day",
+            f64::from(*count) / days * ENTITIES.len() as f64
+        );
     }
     for (detector, time) in &spent {
-        println!("  {detector:<14} {:.0} events/s", events as f64 / time.as_secs_f64());
+        let _ = writeln!(text, "  {detector:<14} {:.0} events/s", events as f64 / time.as_secs_f64());
     }
     for (attack, (n_found, mut minutes)) in found {
         minutes.sort_by(f64::total_cmp);
         let median = minutes.get(minutes.len() / 2).copied().unwrap_or(f64::NAN);
-        println!("  {attack:<14} found by its detector {n_found}/{n}, after {median:.1} min (median)");
+        let _ = writeln!(text, "  {attack:<14} found by its detector {n_found}/{n}, after {median:.1} min (median)");
     }
+    text
 }
 
-async fn run(detector: &dyn Detector, events: &[EventRecord]) -> Vec<Anomaly> {
+async fn reports(detector: &dyn Detector, events: &[EventRecord]) -> Vec<Anomaly> {
     let ctx = Ctx::new(Arc::new(ManualClock::new()));
     let mut found = Vec::new();
     for batch in batches(events, 1_000) {
