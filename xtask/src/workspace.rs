@@ -110,6 +110,14 @@ pub(crate) fn full_features<'a>(packages: impl IntoIterator<Item = &'a Package>,
     if list.is_empty() { Vec::new() } else { vec!["--features".into(), list.join(",")] }
 }
 
+/// The arguments that select the whole workspace with all features.
+///
+/// Cargo switches on a dependency's features for all that it builds in one call. Stages that select the same build their
+/// dependencies the same, and so find them built.
+pub(crate) fn everything(workspace: &Workspace, deep: bool) -> Vec<String> {
+    [vec!["--workspace".into()], full_features(&workspace.packages, deep)].concat()
+}
+
 /// The arguments that select these packages.
 pub(crate) fn select<'a>(packages: impl IntoIterator<Item = &'a Package>) -> Vec<String> {
     packages.into_iter().flat_map(|p| ["-p".to_owned(), p.name.clone()]).collect()

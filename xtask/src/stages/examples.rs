@@ -13,7 +13,7 @@ use super::Site;
 use super::checks::{Check, log_folder, side_by_side};
 use crate::fail::{Failure, Result};
 use crate::run::Task;
-use crate::workspace::{Package, select};
+use crate::workspace::{Package, everything};
 use serde_json::Value;
 use std::time::Duration;
 
@@ -33,7 +33,9 @@ pub(super) fn run(site: &Site) -> Result<String> {
         return Ok("no examples yet".into());
     }
     let (profile, folder) = if site.deep { ("release", "release") } else { ("dev", "debug") };
-    Task::cargo("build").args(["--profile", profile]).args(select(examples.iter().copied())).run()?;
+    // With the targets named `--examples` come the dependencies of tests, as in stage `test`, whose dependencies are so used again.
+    let task = Task::cargo("build").args(["--profile", profile]).args(everything(&site.workspace, site.deep));
+    task.args(["--bins", "--examples"]).run()?;
     let logs = log_folder(&site.workspace, "example-checks")?;
     let mut waiting = Vec::new();
     for example in &examples {

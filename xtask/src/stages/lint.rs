@@ -3,7 +3,7 @@
 use super::Site;
 use crate::fail::Result;
 use crate::run::Task;
-use crate::workspace::{full_features, select};
+use crate::workspace::{everything, select};
 
 /// All code is formatted.
 pub(super) fn fmt(_: &Site) -> Result<String> {
@@ -19,16 +19,11 @@ pub(super) fn clippy(site: &Site) -> Result<String> {
     if !libraries.is_empty() {
         clippy(&[libraries, vec!["--no-default-features".into()]].concat())?;
     }
-    let full = full_features(&site.workspace.packages, site.deep);
-    if full.is_empty() {
-        return Ok("no features yet".into());
-    }
-    clippy(&[vec!["--workspace".into()], full].concat()).map(|()| String::new())
+    clippy(&everything(&site.workspace, site.deep)).map(|()| String::new())
 }
 
 /// The documentation builds without a warning.
 pub(super) fn doc(site: &Site) -> Result<String> {
-    let task = Task::cargo("doc").args(["--workspace", "--no-deps"]);
-    let task = task.args(full_features(&site.workspace.packages, site.deep)).env("RUSTDOCFLAGS", "-D warnings");
-    task.run().map(|()| String::new())
+    let task = Task::cargo("doc").arg("--no-deps").args(everything(&site.workspace, site.deep));
+    task.env("RUSTDOCFLAGS", "-D warnings").run().map(|()| String::new())
 }

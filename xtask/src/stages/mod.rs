@@ -15,7 +15,7 @@ pub(crate) mod schema;
 mod testing;
 
 use crate::fail::{Failure, Result};
-use crate::run::Stopwatch;
+use crate::run::{Stopwatch, children_cpu_secs};
 use crate::table::table;
 use crate::workspace::Workspace;
 
@@ -69,6 +69,8 @@ const STAGES: &[Stage] = &[
 struct Row {
     name: &'static str,
     seconds: f64,
+    /// Of processor time, where the system tells.
+    cpu: Option<f64>,
     outcome: Outcome,
 }
 
@@ -92,11 +94,11 @@ pub(crate) fn test(options: &Options) -> Result<bool> {
     let mut stopped = false;
     for stage in selected {
         if stopped {
-            rows.push(Row { name: stage.name, seconds: 0.0, outcome: Outcome::NotRun });
+            rows.push(Row { name: stage.name, seconds: 0.0, cpu: None, outcome: Outcome::NotRun });
             continue;
         }
         println!("\n== {} ==", stage.name);
-        let watch = Stopwatch::start();
+        let (watch, before) = (Stopwatch::start(), children_cpu_secs());
         let outcome = match (stage.run)(&site) {
             Ok(note) => Outcome::Passed(note),
             Err(why) => {
@@ -107,7 +109,8 @@ pub(crate) fn test(options: &Options) -> Result<bool> {
         };
         let seconds = watch.seconds();
         println!("{}: {seconds:.1} s", stage.name);
-        rows.push(Row { name: stage.name, seconds, outcome });
+        let cpu = children_cpu_secs().zip(before).map(|(after, before)| after - before);
+        rows.push(Row { name: stage.name, seconds, cpu, outcome });
     }
     print!("\n{}", report(&rows));
     Ok(!rows.iter().any(|r| matches!(r.outcome, Outcome::Failed(_))))
@@ -133,13 +136,16 @@ fn report(rows: &[Row]) -> String {
             Outcome::Failed(why) => ("FAILED", why.to_string().lines().next().unwrap_or_default().to_owned()),
             Outcome::NotRun => ("not run", String::new()),
         };
-        vec![row.name.to_owned(), format!("{:.1}", row.seconds), result.to_owned(), note]
+        let cpu = row.cpu.map(|cpu| format!("{cpu:.1}")).unwrap_or_default();
+        vec![row.name.to_owned(), format!("{:.1}", row.seconds), cpu, result.to_owned(), note]
     };
     let rest = rows.iter().filter(|r| matches!(r.outcome, Outcome::NotRun)).count();
     let failed = rows.iter().filter(|r| matches!(r.outcome, Outcome::Failed(_))).count();
     let mut lines: Vec<Vec<String>> = rows.iter().map(cells).collect();
-    lines.push(vec!["all".into(), format!("{:.1}", rows.iter().map(|r| r.seconds).sum::<f64>())]);
-    let table = table(&["stage", "seconds", "result", "note"], &lines, &[0, 2, 3]);
+    let seconds: f64 = rows.iter().map(|r| r.seconds).sum();
+    let cpu: f64 = rows.iter().filter_map(|r| r.cpu).sum();
+    lines.push(vec!["all".into(), format!("{seconds:.1}"), format!("{cpu:.1}")]);
+    let table = table(&["stage", "seconds", "cpu s", "result", "note"], &lines, &[0, 3, 4]);
     format!("{table}\n{} passed, {failed} failed\n", rows.len() - rest - failed)
 }
 
@@ -165,13 +171,18 @@ mod tests {
     #[test]
     fn the_report_closes_with_the_counts_alone_on_a_line() {
         let rows = [
-            Row { name: "fmt", seconds: 1.04, outcome: Outcome::Passed(String::new()) },
-            Row { name: "clippy", seconds: 2.0, outcome: Outcome::Failed(Failure::new("first line\nsecond")) },
-            Row { name: "test", seconds: 0.0, outcome: Outcome::NotRun },
+            Row { name: "fmt", seconds: 1.04, cpu: Some(0.96), outcome: Outcome::Passed(String::new()) },
+            Row {
+                name: "clippy",
+                seconds: 2.0,
+                cpu: Some(3.5),
+                outcome: Outcome::Failed(Failure::new("first line\nsecond")),
+            },
+            Row { name: "test", seconds: 0.0, cpu: None, outcome: Outcome::NotRun },
         ];
         let text = report(&rows);
         assert!(text.ends_with("\n\n1 passed, 1 failed\n"), "{text}");
         assert!(text.contains("FAILED   first line\n") && !text.contains("second\n"), "{text}");
-        assert!(text.contains("not run"), "{text}");
+        assert!(text.contains("not run") && text.contains(" 3.5 "), "{text}");
     }
 }

@@ -7,7 +7,7 @@ use super::Site;
 use super::outside::Outside;
 use crate::fail::{Context, Failure, Result};
 use crate::run::Task;
-use crate::workspace::{Workspace, full_features};
+use crate::workspace::{Workspace, everything};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
@@ -50,16 +50,15 @@ fn schema(workspace: &Workspace, check: bool) -> Result<String> {
     Ok(differences.join("\n"))
 }
 
-/// Runs every generator of the workspace. None is not an error: a workspace without documents has no schemas.
+/// Runs the generator of the workspace. None is not an error: a workspace without documents has no schemas.
 fn generate(workspace: &Workspace) -> Result<Files> {
-    let mut files = Files::new();
-    for package in workspace.packages.iter().filter(|p| p.examples.iter().any(|e| e == EXAMPLE)) {
-        let outside = Outside::new(workspace, EXAMPLE)?;
-        let task = Task::cargo("run").args(["--quiet", "-p", &package.name]).args(full_features([package], false));
-        task.args(["--example", EXAMPLE, "--"]).arg(&outside.dir).run()?;
-        files.extend(read(&outside.dir)?);
+    if !workspace.packages.iter().any(|p| p.examples.iter().any(|e| e == EXAMPLE)) {
+        return Ok(Files::new());
     }
-    Ok(files)
+    let outside = Outside::new(workspace, EXAMPLE)?;
+    Task::cargo("build").arg("--quiet").args(everything(workspace, false)).args(["--example", EXAMPLE]).run()?;
+    Task::new(workspace.target.join("debug/examples").join(EXAMPLE)).arg(&outside.dir).run()?;
+    read(&outside.dir)
 }
 
 /// The files of a folder, hidden ones left out; a folder that is not there is empty.

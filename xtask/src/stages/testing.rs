@@ -7,7 +7,7 @@ use super::Site;
 use super::checks::{Check, log_folder, side_by_side};
 use crate::fail::{Context, Failure, Result};
 use crate::run::Task;
-use crate::workspace::{Workspace, full_features, select};
+use crate::workspace::{Workspace, everything, select};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -18,8 +18,7 @@ const DEEP: u32 = 8;
 
 /// All tests, doc tests included, with all features.
 pub(super) fn all(site: &Site) -> Result<String> {
-    let which = [vec!["--workspace".into()], full_features(&site.workspace.packages, site.deep)].concat();
-    run(site, "test", &which)
+    run(site, "test", &everything(&site.workspace, site.deep))
 }
 
 /// The tests of the libraries that have features, without any: the others were tested as they are.
