@@ -60,7 +60,8 @@ pub(crate) struct Interest<'a> {
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Assembler {
     pages: BTreeMap<EntityId, Page>,
-    /// The earliest time of an open page, so that a sample is compared with one time only.
+    /// No page that is open is earlier than this, so a sample is compared with one time and not with every page. It may be the
+    /// time of a page that was closed since; looking through the pages then finds the right one.
     oldest_open: Option<Timestamp>,
 }
 
@@ -136,7 +137,9 @@ impl Assembler {
             page.after_up += 1;
             page.pending.push((Arc::clone(series), sample.value));
         }
-        self.oldest_open = self.pages.values().filter(|page| page.open).map(|page| page.at).min();
+        if page.open {
+            self.oldest_open = Some(self.oldest_open.map_or(page.at, |oldest| oldest.min(page.at)));
+        }
     }
 
     fn close_older(&mut self, than: Timestamp, interest: Interest<'_>, out: &mut Vec<Look>) {
