@@ -60,7 +60,8 @@ impl Default for AbsenceConfig {
             known_after: 3,
             chance_of_miss: 0.003,
             bounds: Bounds::default(),
-            episode: EpisodeConfig { begin_looks: 1, end_looks: 2, ..EpisodeConfig::default() },
+            // Who does not answer is away, however often that was so today.
+            episode: EpisodeConfig { begin_looks: 1, end_looks: 2, most_a_day: 0, ..EpisodeConfig::default() },
         }
     }
 }

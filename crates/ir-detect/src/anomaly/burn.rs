@@ -73,7 +73,7 @@ impl Default for BurnRateConfig {
             min_failures: 10.0,
             names: MetricNames::default(),
             bounds: Bounds { forget_secs: 259_200, ..Bounds::default() },
-            episode: EpisodeConfig { begin_looks: 1, ..EpisodeConfig::default() },
+            episode: EpisodeConfig { begin_looks: 1, most_a_day: 0, ..EpisodeConfig::default() },
         }
     }
 }

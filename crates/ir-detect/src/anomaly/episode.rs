@@ -14,6 +14,7 @@ use ir_core::{
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::budget::Budgets;
 use crate::check::Check;
 use crate::pairs;
 use crate::stats::score_of;
@@ -39,11 +40,16 @@ pub struct EpisodeConfig {
     /// itself. Seconds, default 900: people who live with it for a quarter of an hour have accepted it.
     #[schemars(range(min = 1.0, max = 864_000.0))]
     pub relearn_secs: f64,
+    /// So many episodes of one kind of symptom at one entity count in full in a day. Of further ones only those that are worse
+    /// than all but so many of that day do; the others are told, and support, but open no incident alone. Default 12; 0 is no
+    /// budget, for what cannot be a false alarm.
+    #[schemars(range(min = 0, max = 10_000))]
+    pub most_a_day: u32,
 }
 
 impl Default for EpisodeConfig {
     fn default() -> Self {
-        Self { begin_looks: 2, begin_secs: 0.0, end_looks: 4, grow_by: 0.15, relearn_secs: 900.0 }
+        Self { begin_looks: 2, begin_secs: 0.0, end_looks: 4, grow_by: 0.15, relearn_secs: 900.0, most_a_day: 12 }
     }
 }
 
@@ -55,6 +61,7 @@ impl EpisodeConfig {
         check.within("begin_secs", self.begin_secs, 0.0, 86_400.0);
         check.within("grow_by", self.grow_by, 0.01, 1.0);
         check.within("relearn_secs", self.relearn_secs, 1.0, 864_000.0);
+        check.count("most_a_day", self.most_a_day as usize, 0, 10_000);
         check
     }
 }
@@ -120,9 +127,13 @@ pub(crate) struct Judge<'a> {
     pub(crate) at: Timestamp,
 }
 
-/// The episodes of all keys, and how sensitive each key is. Bounded.
+/// The episodes of all keys, how sensitive each key is, and what was spent of the budgets. Bounded.
 #[derive(Debug, Default, Serialize, Deserialize)]
-pub(crate) struct Tracks(#[serde(with = "pairs")] BTreeMap<Key, Track>);
+pub(crate) struct Tracks {
+    #[serde(with = "pairs")]
+    keys: BTreeMap<Key, Track>,
+    budgets: Budgets,
+}
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
 struct Track {
@@ -140,6 +151,9 @@ struct Track {
 struct Open {
     id: AnomalyId,
     onset: Timestamp,
+    /// What the detector said last.
+    said: Score,
+    /// What of it was reported.
     reported: Score,
 }
 
@@ -166,12 +180,12 @@ const MAX_TRACKS: usize = 100_000;
 impl Tracks {
     /// By how much the limit of `key` was moved by feedback; 1 at first.
     pub(crate) fn factor(&self, key: &Key) -> f64 {
-        self.0.get(key).map_or(1.0, |track| track.factor)
+        self.keys.get(key).map_or(1.0, |track| track.factor)
     }
 
     /// Whether `key` may be learned from: not while it looks bad, unless that has become the usual state.
     pub(crate) fn may_learn(&self, key: &Key, now: Timestamp, config: &EpisodeConfig) -> bool {
-        match self.0.get(key) {
+        match self.keys.get(key) {
             Some(Track { open: Some(open), .. }) => now.since(open.onset).as_secs_f64() > config.relearn_secs,
             Some(track) => track.bad == 0,
             None => true,
@@ -180,7 +194,7 @@ impl Tracks {
 
     /// Whether an episode of `key` goes on.
     pub(crate) fn is_open(&self, key: &Key) -> bool {
-        self.0.get(key).is_some_and(|track| track.open.is_some())
+        self.keys.get(key).is_some_and(|track| track.open.is_some())
     }
 
     /// Takes what a look says; reports go to `out`. `because` gets the onset and gives the sentence.
@@ -192,21 +206,24 @@ impl Tracks {
         because: impl FnOnce(Timestamp) -> String,
         out: &mut Vec<Anomaly>,
     ) -> Result<()> {
-        if !self.0.contains_key(key) {
+        if !self.keys.contains_key(key) {
             if finding.verdict != Verdict::Bad {
                 return Ok(());
             }
-            if self.0.len() >= MAX_TRACKS {
-                self.0.retain(|_, track| track.open.is_some() || judge.at.since(track.seen).as_secs() < 3_600);
-                if self.0.len() >= MAX_TRACKS {
+            if self.keys.len() >= MAX_TRACKS {
+                self.keys.retain(|_, track| track.open.is_some() || judge.at.since(track.seen).as_secs() < 3_600);
+                if self.keys.len() >= MAX_TRACKS {
                     tracing::warn!(detector = %judge.detector, "too many episodes at once, one is not followed");
                     return Ok(());
                 }
             }
         }
-        let track = self.0.entry(key.clone()).or_default();
+        let track = self.keys.entry(key.clone()).or_default();
         track.seen = judge.at;
         let score = score_of(finding.nats);
+        let (budgets, most) = (&mut self.budgets, judge.config.most_a_day as usize);
+        let mut worth = |id: &AnomalyId| budgets.spend((&key.entity, finding.symptom), (id, judge.at, score), most);
+        let mut beyond = None;
         let phase = match (finding.verdict, &mut track.open) {
             (Verdict::Unsure, _) => {
                 track.bad = 0;
@@ -224,16 +241,25 @@ impl Tracks {
                     return Ok(());
                 }
                 let onset = finding.onset.unwrap_or(track.first_bad);
-                track.open = Some(Open { id: id_of(judge.detector, key, onset)?, onset, reported: score });
+                let id = id_of(judge.detector, key, onset)?;
+                let worth = worth(&id);
+                beyond = worth.beyond;
+                track.open = Some(Open { id, onset, said: score, reported: worth.score });
                 track.good = 0;
                 Phase::Began
             }
             (Verdict::Bad, Some(open)) => {
                 track.good = 0;
-                if score.as_f64() < open.reported.as_f64() + judge.config.grow_by {
+                if score.as_f64() < open.said.as_f64() + judge.config.grow_by {
                     return Ok(());
                 }
-                open.reported = score;
+                open.said = score;
+                let worth = worth(&open.id);
+                if worth.score <= open.reported {
+                    // It grew, and within what the day has seen often.
+                    return Ok(());
+                }
+                open.reported = worth.score;
                 Phase::Grew
             }
             (Verdict::Good, Some(_)) => {
@@ -265,11 +291,18 @@ impl Tracks {
             onset,
             at: judge.at,
             // The end of an episode says how bad it had been: a score of 0 would say nothing.
-            score: if phase == Phase::Ended { reported } else { score },
+            score: reported,
             expected: Measured(finding.expected),
             seen: Measured(finding.seen),
             threshold: Measured(finding.threshold),
-            because: because(onset),
+            because: match beyond {
+                Some(before) => format!(
+                    "{}; {before} of its kind came here within a day before it, and it is no worse than the worst {most}, so it \
+                     counts as support only",
+                    because(onset)
+                ),
+                None => because(onset),
+            },
         });
         Ok(())
     }
@@ -283,7 +316,7 @@ impl Tracks {
         out: &mut Vec<Anomaly>,
     ) -> Result<()> {
         let keys: Vec<Key> =
-            self.0.iter().filter(|(_, track)| track.open.is_some()).map(|(key, _)| key.clone()).collect();
+            self.keys.iter().filter(|(_, track)| track.open.is_some()).map(|(key, _)| key.clone()).collect();
         let at_once = EpisodeConfig { end_looks: 1, ..judge.config.clone() };
         for key in keys {
             let finding = Finding { verdict: Verdict::Good, ..finding(&key) };
@@ -292,9 +325,12 @@ impl Tracks {
         Ok(())
     }
 
-    /// Moves limits within their bounds.
+    /// Moves limits within their bounds. As many complaints of one kind as of the other bring a limit back to where it was.
     pub(crate) fn feedback(&mut self, feedback: &Feedback) {
-        for (key, track) in &mut self.0 {
+        if let Feedback::Missed { entity, .. } = feedback {
+            self.budgets.refund(entity);
+        }
+        for (key, track) in &mut self.keys {
             let by = match feedback {
                 Feedback::FalseAlarm { anomaly } => {
                     let open = track.open.as_ref().map(|open| &open.id);

@@ -19,6 +19,7 @@ use ir_core::Detector;
 
 use crate::behaviour::{BeaconDetector, ExfiltrationDetector, FanOutDetector, RareActivityDetector, SequenceDetector};
 
+mod budget;
 pub(crate) mod episode;
 pub(crate) mod host;
 pub(crate) mod looks;

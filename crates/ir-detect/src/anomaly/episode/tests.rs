@@ -112,3 +112,40 @@ fn feedback_moves_limits_within_bounds() {
     }
     assert_eq!(rig.tracks.factor(&rig.key), 0.5);
 }
+
+#[test]
+fn beyond_the_budget_of_a_day_an_episode_is_told_as_support_and_says_so() {
+    let mut rig = Rig::new(EpisodeConfig { begin_looks: 1, end_looks: 1, most_a_day: 3, ..EpisodeConfig::default() });
+    let episode = |rig: &mut Rig, nats: f64| {
+        let began = rig.look(Verdict::Bad, nats).unwrap();
+        let ended = rig.look(Verdict::Good, 0.0).unwrap();
+        assert_eq!((began.phase, ended.phase, began.score), (Phase::Began, Phase::Ended, ended.score));
+        began
+    };
+    for _ in 0..3 {
+        assert_eq!(episode(&mut rig, 30.0).score, score_of(30.0));
+    }
+    let fourth = episode(&mut rig, 30.0);
+    assert!(fourth.score < score_of(18.0), "{:?} opens an incident alone", fourth.score);
+    assert!(fourth.because.contains("3 of its kind came here within a day"), "{}", fourth.because);
+    // One that grows beyond what the day has seen counts in full after all.
+    assert!(rig.look(Verdict::Bad, 30.0).unwrap().score < score_of(18.0));
+    let grown = rig.look(Verdict::Bad, 60.0).unwrap();
+    assert_eq!((grown.phase, grown.score), (Phase::Grew, score_of(60.0)));
+}
+
+#[test]
+fn complaints_of_both_kinds_cancel_out_and_a_missed_report_gives_the_budget_back() {
+    let mut rig = Rig::new(EpisodeConfig { begin_looks: 1, end_looks: 1, most_a_day: 1, ..EpisodeConfig::default() });
+    let first = rig.look(Verdict::Bad, 30.0).unwrap();
+    rig.look(Verdict::Good, 0.0).unwrap();
+    assert!(rig.look(Verdict::Bad, 30.0).unwrap().score < first.score);
+    rig.look(Verdict::Good, 0.0).unwrap();
+    let missed = || Feedback::Missed { entity: EntityId::new("web").unwrap(), at: Timestamp::default() };
+    rig.tracks.feedback(&missed());
+    assert_eq!(rig.tracks.factor(&rig.key), 0.8);
+    let again = rig.look(Verdict::Bad, 30.0).unwrap();
+    assert_eq!(again.score, first.score);
+    rig.tracks.feedback(&Feedback::FalseAlarm { anomaly: again.id });
+    assert!((rig.tracks.factor(&rig.key) - 1.0).abs() < 1e-12);
+}
