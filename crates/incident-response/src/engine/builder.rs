@@ -9,7 +9,7 @@ use ir_core::journal::{Body, Event, PartRecord, Started};
 use ir_core::kernel::{GateConfig, RequiredSink};
 use ir_core::{
     Approver, AuditSink, Catalogue, Classifier, Clock, ConfigError, Correlator, Ctx, Cursor, Detector, Diagnoser,
-    Digest, Executor, Gate, Journal, LessonStore, PartName, Planner, Problem, Record, Result, SignalSource,
+    Digest, Executor, Feedback, Gate, Journal, LessonStore, PartName, Planner, Problem, Record, Result, SignalSource,
     SnapshotStore, Topology, Verifier,
 };
 use ir_plan::decision::Policy;
@@ -19,7 +19,7 @@ use tokio::sync::{broadcast, mpsc, watch};
 use super::config::{EngineConfig, EngineSettings};
 use super::guard::{GuardedSink, as_recorded};
 use super::handle::Handle;
-use super::observe::Observer;
+use super::observe::{Judgements, Observer};
 use super::perform::Parts;
 use super::polls::Polls;
 use super::replay::Replayer;
@@ -336,6 +336,7 @@ impl Responder {
             store: store.clone(),
             answer_within,
         };
+        let judgements = Judgements::new(memory.unheard);
         let observer = Observer {
             polls: Polls::new(&builder.sources, memory.cursors, answer_within),
             detectors: builder.detectors.clone(),
@@ -344,6 +345,8 @@ impl Responder {
             poll_every: Duration::from_millis(settings.poll_every_ms),
             answer_within,
             snapshot_every: Duration::from_millis(settings.snapshot_every_ms),
+            judgements: judgements.clone(),
+            heard: memory.heard,
         };
         let forgetful = observer.restore(&ctx, &memory.snapshots).await;
 
@@ -369,6 +372,7 @@ impl Responder {
             // A required sink is given each intention by the gate, and everything else like any other.
             sinks: [guarded(&builder.sinks), guarded(&builder.required_sinks)].concat(),
             observer: Some(observer),
+            judgements,
             ctx,
             stop,
             requests,
@@ -413,13 +417,23 @@ impl Engine {
 struct Memory {
     cursors: BTreeMap<PartName, Cursor>,
     snapshots: BTreeMap<PartName, Digest>,
+    /// How many judgements the last stored states know of, and those that came later.
+    heard: u64,
+    unheard: Vec<Vec<Feedback>>,
 }
 
 impl Memory {
     fn note(&mut self, record: &Record) {
-        if let Body::Event(Event::Observed(observed)) = &record.body {
-            self.cursors.extend(observed.polls.iter().map(|poll| (poll.source.clone(), poll.cursor.clone())));
-            self.snapshots.extend(observed.snapshots.iter().cloned());
+        match &record.body {
+            Body::Event(Event::Observed(observed)) => {
+                self.cursors.extend(observed.polls.iter().map(|poll| (poll.source.clone(), poll.cursor.clone())));
+                self.snapshots.extend(observed.snapshots.iter().cloned());
+                let newly = usize::try_from(observed.heard.saturating_sub(self.heard)).unwrap_or(usize::MAX);
+                self.unheard.drain(..newly.min(self.unheard.len()));
+                self.heard = self.heard.max(observed.heard);
+            }
+            Body::Event(Event::Judged { feedback, .. }) => self.unheard.push(feedback.clone()),
+            _ => {}
         }
     }
 }

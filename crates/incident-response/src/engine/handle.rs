@@ -3,17 +3,22 @@
 use std::sync::Arc;
 
 use ir_core::{
-    ApprovalAnswer, ApprovalRequest, Error, ErrorKind, HaltHandle, IncidentId, Person, Record, Result, StepRef,
+    AnomalyId, ApprovalAnswer, ApprovalRequest, Error, ErrorKind, Feedback, HaltHandle, IncidentId, Person, Record,
+    Result, StepRef,
 };
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 use super::status::Status;
+
+/// Judgements in one request: an incident has as many anomalies at most.
+const MAX_FEEDBACK: usize = 1_024;
 
 /// A wish of a person.
 #[derive(Debug)]
 pub(crate) enum Request {
     Answer(Box<ApprovalAnswer>),
     Override { incident: IncidentId, by: Person, reason: String, undo: bool },
+    Judge { feedback: Vec<Feedback>, by: Person, reason: String },
     Settle { step: StepRef, by: Person, applied: bool, reason: String },
     Resume { by: Vec<Person>, reason: String },
 }
@@ -82,6 +87,38 @@ impl Handle {
     /// `Stopped` when the engine is gone. A step that waits for nobody is left as it is, and the record says so.
     pub async fn settle(&self, step: StepRef, by: Person, applied: bool, reason: impl Into<String>) -> Result<()> {
         self.request(Request::Settle { step, by, applied, reason: reason.into() }).await
+    }
+
+    /// Says what reports of detectors were worth: that one was no problem, or that there was a problem and no report. Recorded, and
+    /// told to every detector before it looks again; those that know what is meant move their limits within bounds, and the
+    /// opposite judgement moves them back. It changes no incident: see [`take_over`](Self::take_over).
+    ///
+    /// # Errors
+    ///
+    /// `InvalidInput` when it holds no judgement or more than 1,024, or cannot be recorded; `Stopped` when the engine is gone.
+    pub async fn judge(&self, feedback: Vec<Feedback>, by: Person, reason: impl Into<String>) -> Result<()> {
+        if feedback.is_empty() || feedback.len() > MAX_FEEDBACK {
+            let message = format!("between 1 and {MAX_FEEDBACK} judgements at once, not {}", feedback.len());
+            return Err(Error::new(ErrorKind::InvalidInput, "engine", message));
+        }
+        self.request(Request::Judge { feedback, by, reason: reason.into() }).await
+    }
+
+    /// Says that an open incident is no problem: every anomaly of it is judged a false alarm.
+    ///
+    /// # Errors
+    ///
+    /// `NotFound` when no such incident is open; what its journal tells of it can still be judged one by one. Else as for
+    /// [`judge`](Self::judge).
+    pub async fn no_problem(&self, incident: &IncidentId, by: Person, reason: impl Into<String>) -> Result<()> {
+        let status = self.status();
+        let found = status.incidents.iter().find(|open| open.id == *incident);
+        let Some(found) = found else {
+            return Err(Error::new(ErrorKind::NotFound, "engine", format!("no open incident is `{incident}`")));
+        };
+        let false_alarm = |id: &AnomalyId| Feedback::FalseAlarm { anomaly: id.clone() };
+        let feedback = found.anomalies.iter().map(|anomaly| false_alarm(&anomaly.id)).take(MAX_FEEDBACK).collect();
+        self.judge(feedback, by, reason).await
     }
 
     /// What is going on.

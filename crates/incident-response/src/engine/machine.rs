@@ -147,7 +147,8 @@ impl Machine {
                     self.on_timer(key);
                 }
             }
-            Event::TailRepaired(_) | Event::Stopping => {}
+            // Judgements are for the detectors, which stand outside.
+            Event::TailRepaired(_) | Event::Stopping | Event::Judged { .. } => {}
         }
         Ok(std::mem::take(&mut self.out))
     }

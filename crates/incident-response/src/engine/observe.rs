@@ -1,12 +1,12 @@
 //! Looking: asks the sources in rounds, lets the detectors see what came, feeds the observation store, and hands rounds over.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use ir_core::journal::Observed;
 use ir_core::signal::PollRecord;
-use ir_core::{Ctx, Detector, Digest, Error, PartName, Phase, Polled, SignalBatch, SnapshotStore};
+use ir_core::{Ctx, Detector, Digest, Error, Feedback, PartName, Phase, Polled, SignalBatch, SnapshotStore};
 use ir_detect::observations::ObservationStore;
 use tokio::sync::mpsc;
 
@@ -27,6 +27,27 @@ pub(crate) struct Observer {
     pub(crate) poll_every: Duration,
     pub(crate) answer_within: Duration,
     pub(crate) snapshot_every: Duration,
+    pub(crate) judgements: Judgements,
+    /// How many of the journal's judgements the detectors know of.
+    pub(crate) heard: u64,
+}
+
+/// What people said of reports and no detector was told yet. Clones share it: the loop adds, the observer takes.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Judgements(Arc<Mutex<Vec<Vec<Feedback>>>>);
+
+impl Judgements {
+    pub(crate) fn new(waiting: Vec<Vec<Feedback>>) -> Self {
+        Self(Arc::new(Mutex::new(waiting)))
+    }
+
+    pub(crate) fn add(&self, judgement: Vec<Feedback>) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(judgement);
+    }
+
+    fn take(&self) -> Vec<Vec<Feedback>> {
+        std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
 }
 
 impl Observer {
@@ -58,13 +79,15 @@ impl Observer {
         let mut due = ctx.now().mono_ns;
         let mut snapshot_due = due.saturating_add(nanos(self.snapshot_every));
         while !ctx.is_stopped() {
+            let told = self.tell_judgements(&ctx).await;
             let mut round = self.look(&ctx).await;
             // INVARIANT (anomalies are not forgotten): the state that knows an episode is stored before the round that tells of
             // it is recorded, and the record names it. So a restart never waits for the end of what no detector knows.
             let turned = round.anomalies.iter().any(|a| a.phase != Phase::Grew);
-            if turned || ctx.now().mono_ns >= snapshot_due {
+            if turned || told || ctx.now().mono_ns >= snapshot_due {
                 snapshot_due = ctx.now().mono_ns.saturating_add(nanos(self.snapshot_every));
                 round.snapshots = self.take_snapshots(&ctx).await;
+                round.heard = if round.snapshots.is_empty() { 0 } else { self.heard };
             }
             if out.send(round).await.is_err() {
                 return;
@@ -76,6 +99,22 @@ impl Observer {
                 return;
             }
         }
+    }
+
+    /// Tells every detector what people said since the last round; whether they said anything.
+    async fn tell_judgements(&mut self, ctx: &Ctx) -> bool {
+        let judgements = self.judgements.take();
+        let within = ctx.with_timeout(self.answer_within);
+        for feedback in judgements.iter().flatten() {
+            for detector in &self.detectors {
+                let told = guarded(&within, detector.name(), detector.feedback(&within, feedback)).await;
+                if let Err(error) = told {
+                    tracing::warn!(detector = detector.name(), %error, "it could not be told what people said");
+                }
+            }
+        }
+        self.heard += judgements.len() as u64;
+        !judgements.is_empty()
     }
 
     /// Asks the sources and shows what came to every detector.

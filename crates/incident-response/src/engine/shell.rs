@@ -17,7 +17,7 @@ use super::command::{Command, Ordered};
 use super::guard::as_recorded;
 use super::handle::{Envelope, Request};
 use super::machine::{Machine, bodies};
-use super::observe::Observer;
+use super::observe::{Judgements, Observer};
 use super::perform::{Parts, Performed, execute, failure};
 use super::status::{Status, StepStatus};
 
@@ -35,6 +35,7 @@ pub(crate) struct Shell {
     pub(crate) journal: Arc<dyn Journal>,
     pub(crate) sinks: Vec<Arc<dyn AuditSink>>,
     pub(crate) observer: Option<Observer>,
+    pub(crate) judgements: Judgements,
     pub(crate) ctx: Ctx,
     pub(crate) stop: Stop,
     pub(crate) requests: mpsc::Receiver<Envelope>,
@@ -264,6 +265,20 @@ impl Shell {
             Request::Override { incident, by, reason, undo } => {
                 self.take(Event::Overridden { incident, by, reason, undo }).await
             }
+            Request::Judge { feedback, by, reason } => match as_recorded("feedback", &feedback) {
+                Ok(feedback) => {
+                    let judged = self.take(Event::Judged { feedback: feedback.clone(), by, reason }).await;
+                    // Only what is on record is told: after a restart it is told again from there.
+                    if judged.is_ok() {
+                        self.judgements.add(feedback);
+                    }
+                    judged
+                }
+                Err(error) => {
+                    let _ = done.send(Err(error));
+                    return Ok(());
+                }
+            },
             Request::Settle { step, by, applied, reason } => {
                 self.take(Event::SettledByPerson { step, by, applied, reason }).await
             }
@@ -384,6 +399,7 @@ fn join(mut first: Observed, second: Observed) -> Observed {
             first.failures.push(failure);
         }
     }
+    first.heard = first.heard.max(second.heard);
     for (name, digest) in second.snapshots {
         match first.snapshots.iter_mut().find(|(known, _)| *known == name) {
             Some((_, latest)) => *latest = digest,

@@ -13,7 +13,7 @@ use crate::world::*;
 
 /// Keeps snapshots in memory; clones share them, as a folder would over a restart.
 #[derive(Debug, Clone, Default)]
-struct Shelf(Arc<Mutex<Vec<Snapshot>>>);
+pub(crate) struct Shelf(Arc<Mutex<Vec<Snapshot>>>);
 
 #[async_trait::async_trait]
 impl SnapshotStore for Shelf {

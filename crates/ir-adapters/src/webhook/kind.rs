@@ -7,9 +7,10 @@ use serde::Deserialize;
 pub(super) const SPILLED: &str = "spilled";
 
 /// Every kind that there is. A test compares it with the journal's own schema.
-pub(super) const KINDS: [&str; 33] = [
+pub(super) const KINDS: [&str; 34] = [
     "event.answered",
     "event.executed",
+    "event.judged",
     "event.observed",
     "event.overridden",
     "event.reported",

@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::TailRepair;
-use crate::anomaly::Anomaly;
+use crate::anomaly::{Anomaly, Feedback};
 use crate::decision::{ApprovalAnswer, ApprovalRequest, AutonomyTier, Decision, Person};
 use crate::entity::EntityId;
 use crate::error::Failure;
@@ -123,6 +123,16 @@ pub struct Observed {
     /// Detectors' states that were stored right after this round, by name and digest: a restart goes on from them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub snapshots: Vec<(PartName, Digest)>,
+    /// How many of the `judged` records of the whole journal those states know of: later ones are told again after a restart. 0
+    /// where no state was stored.
+    #[serde(default, skip_serializing_if = "is_zero", with = "crate::wire::int53")]
+    #[schemars(with = "u64")]
+    pub heard: u64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 /// What came from outside.
@@ -166,6 +176,16 @@ pub enum Event {
         /// Whether its effect is in place.
         applied: bool,
         /// Why they say so.
+        reason: String,
+    },
+    /// A person says what the reports of detectors were worth, or that one was missing. Detectors are told, and the engine decides
+    /// nothing by it.
+    Judged {
+        /// What of what.
+        feedback: Vec<Feedback>,
+        /// Who.
+        by: Person,
+        /// Why.
         reason: String,
     },
     /// A timer of the machine ran out.

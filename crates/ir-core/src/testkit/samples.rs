@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::{Map, json};
 
-use crate::anomaly::{Anomaly, Direction as Way, Phase, Symptom};
+use crate::anomaly::{Anomaly, Direction as Way, Feedback, Phase, Symptom};
 use crate::decision::{
     Answer, ApprovalAnswer, ApprovalRequest, AutonomyTier, Decision, Person, Quorum, StepChange, Verdict, Vote,
 };
@@ -411,6 +411,7 @@ fn events() -> Vec<Event> {
         changes: vec![change()],
         failures: vec![failure()],
         snapshots: vec![(name("error_rate"), Digest::of(b"state"))],
+        heard: 3,
     };
     let started = Started {
         version: "0.1.0".to_owned(),
@@ -446,6 +447,14 @@ fn events() -> Vec<Event> {
         answer(Answer::Modify { changes: vec![change] }),
         Event::Overridden { incident: IncidentId::numbered(7), by: person(), reason: "mine".to_owned(), undo: true },
         Event::SettledByPerson { step: step(), by: person(), applied: false, reason: "looked at it".to_owned() },
+        Event::Judged {
+            feedback: vec![
+                Feedback::FalseAlarm { anomaly: anomaly("ledger", 10).id },
+                Feedback::Missed { entity: name("ledger"), at: now().wall },
+            ],
+            by: person(),
+            reason: "the backup ran".to_owned(),
+        },
         Event::TimerFired { timer: "hold".to_owned() },
         Event::Stopping,
     ];

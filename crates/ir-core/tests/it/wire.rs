@@ -71,6 +71,7 @@ fn kind(body: &Body) -> (&'static str, usize) {
             Event::TimerFired { .. } => ("event", 6),
             Event::Stopping => ("event", 7),
             Event::SettledByPerson { .. } => ("event", 8),
+            Event::Judged { .. } => ("event", 9),
         },
         Body::Fact(fact) => match fact {
             Fact::IncidentOpened { .. } => ("fact", 0),
@@ -106,7 +107,7 @@ fn kind(body: &Body) -> (&'static str, usize) {
 #[test]
 fn there_is_a_sample_of_every_kind_of_record() {
     let kinds: BTreeSet<_> = samples::records().iter().map(|record| kind(&record.body)).collect();
-    assert_eq!(kinds.len(), 9 + 10 + 17 + 6 + 1);
+    assert_eq!(kinds.len(), 10 + 10 + 17 + 6 + 1);
 }
 
 proptest! {
