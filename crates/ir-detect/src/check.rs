@@ -31,6 +31,12 @@ impl Check {
         self
     }
 
+    /// Something else is wrong with a field.
+    pub(crate) fn wrong(&mut self, field: &str, why: impl Into<String>) -> &mut Self {
+        self.0.push(Problem::at(field, why.into()));
+        self
+    }
+
     /// Takes the problems of a part.
     pub(crate) fn part(&mut self, outer: &str, inner: Self) -> &mut Self {
         self.0.extend(inner.0.into_iter().map(|problem| problem.within(outer)));

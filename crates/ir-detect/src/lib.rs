@@ -3,6 +3,7 @@
 pub mod stats;
 
 pub mod anomaly;
+pub mod basic;
 pub mod behaviour;
 pub mod forecast;
 pub mod hypothesis;
@@ -17,10 +18,11 @@ mod check;
 mod pairs;
 
 pub use anomaly::{
-    AbsenceConfig, AbsenceDetector, BaselineConfig, BaselineDetector, Bounds, BurnRateConfig, BurnRateDetector,
-    BurnWindow, Detectors, EpisodeConfig, ErrorRateConfig, ErrorRateDetector, ExhaustionConfig, ExhaustionDetector,
-    LatencyConfig, LatencyDetector, MetricNames, Resource, ResourceEnd, SaturationConfig, SaturationDetector,
-    SeriesDetector, SeriesDetectorConfig, ShiftConfig, ShiftDetector,
+    AbsenceConfig, AbsenceDetector, BaselineConfig, BaselineDetector, BasicSeriesConfig, BasicSeriesDetector, Bounds,
+    BurnRateConfig, BurnRateDetector, BurnWindow, Detectors, EpisodeConfig, ErrorRateConfig, ErrorRateDetector,
+    ExhaustionConfig, ExhaustionDetector, LatencyConfig, LatencyDetector, Limit, LimitConfig, LimitDetector,
+    MetricNames, Resource, ResourceEnd, SaturationConfig, SaturationDetector, SeriesDetector, SeriesDetectorConfig,
+    ShiftConfig, ShiftDetector,
 };
 pub use hypothesis::{GraphDiagnoser, GraphDiagnoserConfig};
 pub use incident::{CorrelatorConfig, StandardCorrelator};

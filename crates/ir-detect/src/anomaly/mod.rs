@@ -11,6 +11,8 @@
 //! | [`ShiftDetector`] | more or less work than usual, for good | `traffic` |
 //! | [`BaselineDetector`] | any other gauge out of its usual range | the metric's name |
 //! | [`SeriesDetector`] | whatever is unlike a series' own past | the metric's name |
+//! | [`BasicSeriesDetector`] | the same in masses of series, less well | the metric's name |
+//! | [`LimitDetector`] | values and changes beyond limits that somebody set | the limit's name |
 //! | [`AlertDetector`] | alerts that another system sends | the alert's name |
 
 use std::sync::Arc;
@@ -29,23 +31,27 @@ pub(crate) mod rates;
 mod absence;
 mod alerts;
 mod baseline;
+mod basic;
 mod burn;
 mod error_rate;
 mod exhaustion;
 mod latency;
 mod leak;
+mod limit;
 mod series;
 mod shift;
 
 pub use absence::{AbsenceConfig, AbsenceDetector};
 pub use alerts::{AlertConfig, AlertDetector};
 pub use baseline::{BaselineConfig, BaselineDetector};
+pub use basic::{BasicSeriesConfig, BasicSeriesDetector};
 pub use burn::{BurnRateConfig, BurnRateDetector, BurnWindow};
 pub use episode::EpisodeConfig;
 pub use error_rate::{ErrorRateConfig, ErrorRateDetector};
 pub use exhaustion::{ExhaustionConfig, ExhaustionDetector, Resource, ResourceEnd};
 pub use latency::{LatencyConfig, LatencyDetector};
 pub use leak::{SaturationConfig, SaturationDetector};
+pub use limit::{Limit, LimitConfig, LimitDetector};
 pub use names::{Bounds, MetricNames};
 pub use series::{SeriesDetector, SeriesDetectorConfig};
 pub use shift::{ShiftConfig, ShiftDetector};

@@ -5,6 +5,7 @@
 mod behaviour;
 mod faults;
 mod laws;
+mod masses;
 mod office;
 mod responder;
 mod shop;
