@@ -1,8 +1,12 @@
-//! Series: values a second that one core watches, with a model each, rows of metrics that belong together, and slow rises.
+//! Series: values a second that one core watches, with a model each, rows of metrics that belong together, and slow rises; and
+//! what other crates need for the same values.
 
 use std::hint::black_box;
 
+use augurs_outlier::{DbscanDetector, OutlierDetector};
+use changepoint::{BocpdLike, BocpdTruncated};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use incident_response::detect::basic::{BasicConfig, BasicModel};
 use incident_response::detect::forecast::{LeakConfig, LeakModel};
 use incident_response::detect::multi::{MultiConfig, MultiModel};
 use incident_response::detect::series::{SeriesConfig, SeriesModel};
@@ -67,5 +71,59 @@ fn leak(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, one, many, leak);
+/// Others on the same values, in the same run. The forest and the change points see one series, as `one model` does; the outliers
+/// are found among 38 series over the last hour, as `38 metrics together` looks at them, and from the beginning for each row,
+/// because they have no state to go on from.
+fn rivals(c: &mut Criterion) {
+    let mut group = c.benchmark_group("series");
+    group.throughput(Throughput::Elements(1));
+    let (config, mut model, mut step) = (BasicConfig::default(), BasicModel::default(), 0_u32);
+    let mut next = || {
+        step += 1;
+        model.push(f64::from(step) * 300.0, value(step, 0), &config)
+    };
+    (0..LEARN).for_each(|_| {
+        black_box(next());
+    });
+    group.bench_function("one basic model, a value", |b| b.iter(&mut next));
+
+    let forest = rcf3::Forest::builder(1).shingle_size(8).num_trees(50).capacity(256).seed(1).build();
+    let (mut forest, mut step) = (forest.unwrap_or_else(|why| panic!("{why}")), 0_u32);
+    let mut next = || {
+        step += 1;
+        forest.update_and_score(&[value(step, 0) as f32]).unwrap_or_else(|why| panic!("{why}"))
+    };
+    (0..LEARN / 10).for_each(|_| {
+        black_box(next());
+    });
+    group.bench_function("rcf3, 50 trees of 256, a value", |b| b.iter(&mut next));
+
+    let prior = rv::prelude::NormalGamma::new_unchecked(100.0, 1.0, 1.0, 1.0);
+    let (mut changes, mut step) = (BocpdTruncated::new(250.0, prior), 0_u32);
+    let mut next = || {
+        step += 1;
+        changes.step(&value(step, 0)).len()
+    };
+    (0..LEARN / 10).for_each(|_| {
+        black_box(next());
+    });
+    group.bench_function("changepoint, BocpdTruncated, a value", |b| b.iter(&mut next));
+
+    let (metrics, rows) = (38_u32, 12_u32);
+    let detector = DbscanDetector::with_sensitivity(0.5).unwrap_or_else(|why| panic!("{why}"));
+    let mut step = 0_u32;
+    let mut next = || {
+        step += 1;
+        let series: Vec<Vec<f64>> =
+            (0..metrics).map(|of| (step..step + rows).map(|at| value(at, of)).collect()).collect();
+        let series: Vec<&[f64]> = series.iter().map(Vec::as_slice).collect();
+        let ready = detector.preprocess(&series).unwrap_or_else(|why| panic!("{why}"));
+        detector.detect(&ready).unwrap_or_else(|why| panic!("{why}")).outlying_series.len()
+    };
+    group.throughput(Throughput::Elements(u64::from(metrics)));
+    group.bench_function("augurs DBSCAN, 38 series over an hour, a row", |b| b.iter(&mut next));
+    group.finish();
+}
+
+criterion_group!(benches, one, many, leak, rivals);
 criterion_main!(benches);

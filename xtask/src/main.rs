@@ -1,6 +1,7 @@
-//! The project's own commands: `cargo xtask test`, `trial`, `packages` and `schema`. This file is the command line only.
+//! The project's own commands: `cargo xtask test`, `trial`, `fuzz`, `packages` and `schema`. This file is the command line only.
 
 mod fail;
+mod fuzz;
 mod hash;
 mod run;
 mod stages;
@@ -33,6 +34,9 @@ cargo xtask trial [--faults all|A,B] [--seeds 1..10] [--kill | --baseline] [--bu
     --out DIR       where the results go, ./trials by default
     --bin PATH      run this program instead of building the quickstart
 
+cargo xtask fuzz [--secs 60] [TARGET ...]
+    the fuzz targets, each for so long; needs a nightly compiler and cargo-fuzz
+
 cargo xtask packages [--write]
     how many packages each library and feature brings; --write refreshes docs/packages.toml
 
@@ -62,6 +66,7 @@ fn command() -> Result<bool> {
     match name.as_str() {
         "test" => stages::test(&test_options(&mut parser)?),
         "trial" => trial::trial(&trial_options(&mut parser)?),
+        "fuzz" => fuzz::fuzz(&fuzz_options(&mut parser)?).map(|()| true),
         "packages" => stages::packages::command(flag(&mut parser, "write")?).map(|()| true),
         "schema" => stages::schema::command(flag(&mut parser, "check")?).map(|()| true),
         "help" => {
@@ -103,6 +108,22 @@ fn trial_options(parser: &mut Parser) -> Result<trial::Options> {
             Long("fresh") => options.fresh = true,
             Long("out") => options.out = text(parser)?.into(),
             Long("bin") => options.bin = Some(text(parser)?.into()),
+            other => return Err(Failure::new(other.unexpected().to_string())),
+        }
+    }
+    Ok(options)
+}
+
+fn fuzz_options(parser: &mut Parser) -> Result<fuzz::Options> {
+    let mut options = fuzz::Options::default();
+    while let Some(arg) = next(parser)? {
+        match arg {
+            Long("secs") => {
+                let secs = text(parser)?;
+                options.secs =
+                    secs.parse().map_err(|_| Failure::new(format!("`{secs}` is not a number of seconds")))?;
+            }
+            Value(target) => options.targets.push(target.to_string_lossy().into_owned()),
             other => return Err(Failure::new(other.unexpected().to_string())),
         }
     }
