@@ -15,6 +15,8 @@ const STATED_SECS: f32 = 300.0;
 const INTERVAL_RATE: f32 = 0.05;
 /// However many alerts came, the limit is raised by no more than this.
 const MOST_NATS: f32 = 40.0;
+/// A limit that is raised by less is not raised.
+const FORGOTTEN_NATS: f32 = 0.01;
 /// So many times the surprise of the last alert is worth another one at once.
 const CLEARLY_WORSE: f32 = 1.2;
 /// This share of the limit is hot: of a hot run each value counts less than the one before, until it is the rule.
@@ -106,9 +108,11 @@ impl BasicModel {
         let distances = [residual, -residual, short, -short, step].map(|distance| distance.clamp(0.0, FARTHEST));
         let nats: f32 = self.knees.iter().zip(distances).map(|(knee, at)| knee.surprise(at).min(config.cap_nats)).sum();
 
-        let limit = self.limit(config);
-        let warm = self.seen > config.warm_values;
-        let share = self.share(nats > HOT_SHARE * limit && warm);
+        // Most values are within every knee, and then there is nothing to weigh.
+        let warm = nats > 0.0 && self.seen > config.warm_values;
+        let limit = if warm { self.limit(config) } else { config.limit_nats };
+        let hot = warm && nats > HOT_SHARE * limit;
+        let share = self.share(hot);
         if let Some(settled) = self.seen.checked_sub(SETTLED) {
             let rate = (2.0 / config.half_life_values).max(1.0 / (settled + 2) as f32);
             for (knee, distance) in self.knees.iter_mut().zip(distances) {
@@ -121,8 +125,9 @@ impl BasicModel {
         self.level.push(value, f64::from(rate));
         self.last = value;
 
+        self.rest(config);
         let (left, alert) = if warm { self.judge(nats, limit, config) } else { (0.0, false) };
-        let hot = alert || (warm && nats > HOT_SHARE * limit);
+        let hot = hot || alert;
         Judged { nats: left, alert, hot, expected: level + f64::from(promised) * spread }
     }
 
@@ -158,9 +163,16 @@ impl BasicModel {
         if hot && self.hot < ACCEPTED { (1.0 / self.hot).max(LEAST_SHARE) } else { 1.0 }
     }
 
-    fn judge(&mut self, nats: f32, limit: f32, config: &BasicConfig) -> (f32, bool) {
-        self.raised -= self.raised * std::f32::consts::LN_2 / config.rest_values;
+    /// One more value since the last alert.
+    fn rest(&mut self, config: &BasicConfig) {
         self.since_alert = self.since_alert.saturating_add(1);
+        if self.raised > 0.0 {
+            let raised = self.raised - self.raised * std::f32::consts::LN_2 / config.rest_values;
+            self.raised = if raised > FORGOTTEN_NATS { raised } else { 0.0 };
+        }
+    }
+
+    fn judge(&mut self, nats: f32, limit: f32, config: &BasicConfig) -> (f32, bool) {
         let left = nats - self.raised;
         let again = self.since_alert > config.quiet_values || nats > CLEARLY_WORSE * self.last_alert;
         let alert = left >= limit && (again || self.last_alert == 0.0);
