@@ -7,6 +7,7 @@ mod cloudwatch;
 #[cfg(feature = "aws-ec2")]
 mod ec2;
 mod ecs;
+mod events;
 mod logs;
 mod permissions;
 mod server;
