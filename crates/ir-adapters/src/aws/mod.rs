@@ -32,6 +32,8 @@ pub mod events;
 pub mod logs;
 #[cfg(feature = "aws-ssm")]
 pub mod ssm;
+#[cfg(any(feature = "aws-autoscaling", feature = "aws-ecs"))]
+pub mod topology;
 #[cfg(any(feature = "aws-cloudtrail", feature = "aws-events"))]
 pub mod trail;
 

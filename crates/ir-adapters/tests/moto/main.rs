@@ -12,3 +12,4 @@ mod logs;
 mod permissions;
 mod server;
 mod ssm;
+mod topology;
