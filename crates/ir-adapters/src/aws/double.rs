@@ -95,9 +95,12 @@ impl Double {
                 Reply::Hangs => return std::future::pending().await,
                 Reply::Endless => return endless(stream).await,
             };
-            let head = format!("HTTP/1.1 {status} X\r\n{PROTOCOL}content-length: {}\r\n\r\n", body.len());
+            let mut answer =
+                format!("HTTP/1.1 {status} X\r\n{PROTOCOL}content-length: {}\r\n\r\n", body.len()).into_bytes();
+            // In one piece: the second of two would wait until the client has acknowledged the first.
+            answer.extend_from_slice(&body);
             // A client that has seen enough hangs up.
-            if stream.write_all(head.as_bytes()).await.is_err() || stream.write_all(&body).await.is_err() {
+            if stream.write_all(&answer).await.is_err() {
                 return;
             }
         }

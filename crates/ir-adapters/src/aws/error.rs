@@ -51,6 +51,9 @@ const BUSY: [&str; 5] = [
     "IncorrectInstanceState",
 ];
 
+/// Words with one of these in them say: there is none.
+const MISSING: [&str; 3] = ["NotFound", "DoesNotExist", "NonExistent"];
+
 /// An error of one of AWS's own clients.
 type Failed<E> = SdkError<E, HttpResponse>;
 
@@ -111,7 +114,7 @@ fn refusal<E: ProvideErrorMetadata>(error: &E, status: u16) -> (ErrorKind, Strin
         429 => ErrorKind::RateLimited,
         // An answer that says yes and cannot be read is no refusal.
         ..=399 | 500.. => ErrorKind::Unavailable,
-        _ if code.contains("NotFound") || code.contains("DoesNotExist") => ErrorKind::NotFound,
+        _ if MISSING.iter().any(|word| code.contains(word)) => ErrorKind::NotFound,
         401 | 403 => ErrorKind::Unauthorized,
         404 => ErrorKind::NotFound,
         _ => ErrorKind::InvalidInput,

@@ -18,43 +18,57 @@
 
 #[cfg(feature = "aws-autoscaling")]
 pub mod autoscaling;
+#[cfg(feature = "aws-cloudtrail")]
+pub mod cloudtrail;
 #[cfg(feature = "aws-cloudwatch")]
 pub mod cloudwatch;
 #[cfg(feature = "aws-ec2")]
 pub mod ec2;
 #[cfg(feature = "aws-ecs")]
 pub mod ecs;
+#[cfg(feature = "aws-events")]
+pub mod events;
 #[cfg(feature = "aws-logs")]
 pub mod logs;
 #[cfg(feature = "aws-ssm")]
 pub mod ssm;
+#[cfg(any(feature = "aws-autoscaling", feature = "aws-ecs"))]
+pub mod topology;
+#[cfg(any(feature = "aws-cloudtrail", feature = "aws-events"))]
+pub mod trail;
 
 mod connect;
 #[cfg(test)]
 mod double;
 #[cfg(any(
     feature = "aws-autoscaling",
+    feature = "aws-cloudtrail",
     feature = "aws-cloudwatch",
     feature = "aws-ec2",
     feature = "aws-ecs",
+    feature = "aws-events",
     feature = "aws-logs",
     feature = "aws-ssm"
 ))]
 mod error;
 #[cfg(any(
     feature = "aws-autoscaling",
+    feature = "aws-cloudtrail",
     feature = "aws-cloudwatch",
     feature = "aws-ec2",
     feature = "aws-ecs",
+    feature = "aws-events",
     feature = "aws-logs",
     feature = "aws-ssm"
 ))]
 mod limit;
 #[cfg(any(
     feature = "aws-autoscaling",
+    feature = "aws-cloudtrail",
     feature = "aws-cloudwatch",
     feature = "aws-ec2",
     feature = "aws-ecs",
+    feature = "aws-events",
     feature = "aws-logs",
     feature = "aws-ssm"
 ))]

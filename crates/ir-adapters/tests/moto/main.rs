@@ -7,7 +7,9 @@ mod cloudwatch;
 #[cfg(feature = "aws-ec2")]
 mod ec2;
 mod ecs;
+mod events;
 mod logs;
 mod permissions;
 mod server;
 mod ssm;
+mod topology;

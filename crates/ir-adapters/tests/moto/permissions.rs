@@ -5,15 +5,17 @@ use std::sync::Arc;
 
 use ir_adapters::SystemClock;
 use ir_adapters::aws::SdkConfig;
+use ir_adapters::aws::cloudtrail::{CloudTrailConfig, CloudTrailSource};
+use ir_adapters::aws::trail::TrailThing;
 use ir_core::execution::{Executor, Probe};
 use ir_core::kernel::StepState;
 use ir_core::plan::Call;
 use ir_core::testkit::GateRig;
-use ir_core::{Ctx, Cursor, ErrorKind, Result, SignalSource as _};
+use ir_core::{Ctx, Cursor, EntityId, ErrorKind, Result, SignalSource as _};
 use serde_json::{Value, json};
 
 use crate::server::Moto;
-use crate::{autoscaling, ecs, logs, ssm};
+use crate::{autoscaling, ecs, events, logs, ssm, topology};
 
 /// The parts whose policies moto can try.
 const FEATURES: &[&str] = &[
@@ -21,8 +23,11 @@ const FEATURES: &[&str] = &[
     #[cfg(feature = "aws-ec2")]
     "aws-ec2",
     "aws-ecs",
+    "aws-events",
     "aws-logs",
     "aws-ssm",
+    // Not a feature, but a right of its own: what reads a topology need not act.
+    "aws-topology",
 ];
 
 fn ctx() -> Ctx {
@@ -88,6 +93,8 @@ async fn act(executor: &dyn Executor, calls: Vec<Call>) -> Result<()> {
 struct Things {
     /// An instance of the Auto Scaling group.
     member: String,
+    /// The URL of a queue with events that are of no interest, which are deleted at once.
+    queue: String,
     #[cfg(feature = "aws-ec2")]
     machine: crate::ec2::Made,
 }
@@ -98,7 +105,11 @@ impl Things {
         autoscaling::group(moto, "least");
         logs::group(moto, "/least");
         ssm::document(moto, "least");
+        topology::make(moto);
+        let queue = events::queue(moto, "least");
+        (0..10).for_each(|n| events::call(moto, "least", n, false));
         Self {
+            queue,
             member: autoscaling::values(&autoscaling::state(moto, "least"), "InstanceId").remove(0),
             #[cfg(feature = "aws-ec2")]
             machine: crate::ec2::make(moto),
@@ -128,6 +139,11 @@ async fn everything(feature: &str, sdk: &SdkConfig, things: &Things) -> Result<(
             ];
             act(&ecs::executor_of(sdk, "least"), calls).await
         }
+        "aws-events" => {
+            let source = events::source_of(sdk, &things.queue, "nobody", 1);
+            source.poll(&ctx(), &Cursor::default()).await.map(|_| ())
+        }
+        "aws-topology" => topology::read(sdk, "least-topology").await.map(|_| ()),
         "aws-logs" => {
             let source = logs::source_of(sdk, "/least", None);
             source.poll(&ctx(), &Cursor::default()).await.map(|_| ())
@@ -165,6 +181,33 @@ async fn each_policy_is_enough_for_its_part_and_for_no_other() {
         let error = everything(user, &wrong, &things).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Unauthorized, "{error}");
     }
+}
+
+/// moto has neither CloudTrail's look-up nor automations. It looks who asks all the same: who may is answered with its
+/// error for what it has not, and who may not is refused.
+#[tokio::test]
+async fn policies_for_what_moto_has_not_let_through_what_is_asked_for() {
+    let moto = Moto::start();
+    ssm::automation_document(&moto, "least");
+    let users = ["aws-cloudtrail", "aws-ssm-automation"];
+    let keys: Vec<(String, String)> = users.iter().map(|feature| user(&moto, feature)).collect();
+    moto.demand_signatures();
+    for (user, (id, secret)) in users.iter().zip(&keys) {
+        let sdk = moto.sdk_of(id, secret).await;
+        let may = |feature: &str, then: ErrorKind| if *user == feature { then } else { ErrorKind::Unauthorized };
+        let error = looked_up(&sdk).await.unwrap_err();
+        assert_eq!(error.kind(), may("aws-cloudtrail", ErrorKind::Unavailable), "{user}: {error}");
+        let error = act(&ssm::automation_of(&sdk, "least"), vec![ssm::restart()]).await.unwrap_err();
+        assert_eq!(error.kind(), may("aws-ssm-automation", ErrorKind::Unknown), "{user}: {error}");
+    }
+    assert_eq!(moto.asked_by(&keys[0].0), BTreeSet::from(["DescribeDocument".to_owned(), "LookupEvents".to_owned()]));
+    assert_eq!(actions("aws-cloudtrail"), BTreeSet::from(["LookupEvents".to_owned()]));
+}
+
+async fn looked_up(sdk: &SdkConfig) -> Result<()> {
+    let thing = vec![TrailThing { entity: EntityId::literal("web"), name: "ecs:main/web".to_owned() }];
+    let source = CloudTrailSource::new(CloudTrailConfig { thing, ..CloudTrailConfig::default() }, sdk).unwrap();
+    source.poll(&ctx(), &Cursor::default()).await.map(|_| ())
 }
 
 /// moto does not know CloudWatch's name in policies, so this one is only read.

@@ -1,17 +1,22 @@
 //! Systems Manager in moto, which takes commands and runs nothing: each ends as a success at once.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
 use ir_adapters::SystemClock;
 use ir_adapters::aws::SdkConfig;
+use ir_adapters::aws::ssm::automation::{
+    Automation, AutomationConfig, AutomationEffect, AutomationExecutor, AutomationTarget,
+};
 use ir_adapters::aws::ssm::{SsmCommand, SsmConfig, SsmExecutor, SsmInstance};
 use ir_core::execution::Executor;
 use ir_core::plan::Call;
+use ir_core::testkit::GateRig;
 use ir_core::testkit::executor::{self as laws, World};
 use ir_core::{ActionName, Ctx, EntityId, ErrorKind, RecoveryClass};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::server::{Moto, shared};
 
@@ -28,6 +33,36 @@ pub(crate) fn document(moto: &Moto, name: &str) {
     let step = json!({ "action": "aws:runShellScript", "name": "run", "inputs": { "runCommand": ["true"] } });
     let content = json!({ "schemaVersion": "2.2", "description": "a test", "mainSteps": [step] }).to_string();
     ssm(moto, "CreateDocument", &json!({ "Name": name, "DocumentType": "Command", "Content": content }));
+}
+
+/// Makes an automation of that name.
+pub(crate) fn automation_document(moto: &Moto, name: &str) {
+    let step = json!({ "action": "aws:sleep", "name": "wait", "inputs": { "Duration": "PT1S" } });
+    let content = json!({ "schemaVersion": "0.3", "description": "a test", "mainSteps": [step] }).to_string();
+    ssm(moto, "CreateDocument", &json!({ "Name": name, "DocumentType": "Automation", "Content": content }));
+}
+
+pub(crate) fn automation_of(sdk: &SdkConfig, document: &str) -> AutomationExecutor {
+    let target = AutomationTarget { entity: EntityId::literal("web"), value: "i-0123456789abcdef0".to_owned() };
+    let automation = Automation {
+        name: "restart".to_owned(),
+        description: String::new(),
+        document: document.to_owned(),
+        version: None,
+        sha256: None,
+        target_parameter: "InstanceId".to_owned(),
+        target: vec![target],
+        parameters: BTreeMap::new(),
+        choice: BTreeMap::new(),
+        effect: AutomationEffect::Transient,
+    };
+    AutomationExecutor::new(AutomationConfig { automation: vec![automation], ..AutomationConfig::default() }, sdk)
+        .unwrap()
+}
+
+pub(crate) fn restart() -> Call {
+    let action = ActionName::literal("ssm.automation.restart");
+    Call { action, target: EntityId::literal("web"), params: Map::new() }
 }
 
 pub(crate) fn executor_of(sdk: &SdkConfig, document: &str, instance: &str) -> SsmExecutor {
@@ -112,4 +147,20 @@ async fn a_document_that_changed_after_the_decision_has_another_digest() {
     assert_ne!(executor.preview(&ctx, &call()).await.unwrap().state, before.state);
     let error = executor_of(&moto.sdk().await, "nobody-made-it", "mi-1").preview(&ctx, &call()).await.unwrap_err();
     assert!(matches!(error.kind(), ErrorKind::NotFound | ErrorKind::InvalidInput), "{error}");
+}
+
+#[tokio::test]
+async fn an_automation_is_previewed_and_one_that_moto_cannot_start_is_unknown() {
+    let (moto, ctx) = (shared(), ctx());
+    automation_document(moto, "automation");
+    let executor = automation_of(&moto.sdk().await, "automation");
+    let preview = executor.preview(&ctx, &restart()).await.unwrap();
+    assert!(preview.summary.contains("version 1,"), "{}", preview.summary);
+    let mut rig = GateRig::open(&ctx).await.unwrap();
+    let (_, granted) = rig.permit(&executor, &restart(), 10_000).await.unwrap();
+    // An error page is no refusal.
+    assert_eq!(executor.execute(&ctx, granted.permit).await.unwrap_err().kind(), ErrorKind::Unknown);
+    document(moto, "a-command");
+    let command = automation_of(&moto.sdk().await, "a-command");
+    assert_eq!(command.preview(&ctx, &restart()).await.unwrap_err().kind(), ErrorKind::Conflict);
 }

@@ -14,7 +14,7 @@ use crate::aws::limit::SizeLimit;
 
 /// One account and region.
 #[derive(Debug)]
-pub(super) struct Client(aws_sdk_autoscaling::Client);
+pub(super) struct Client(pub(super) aws_sdk_autoscaling::Client);
 
 /// A group as it is now.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -40,8 +40,10 @@ use super::{error, prepare};
 mod client;
 #[cfg(test)]
 mod tests;
+mod topology;
 
 use client::{Client, Group};
+pub use topology::{AutoScalingTopology, AutoScalingTopologyConfig};
 
 const COMPONENT: &str = "autoscaling";
 const CAPACITY: &str = "capacity";

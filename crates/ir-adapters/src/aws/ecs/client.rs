@@ -14,7 +14,7 @@ const MAX_PAGES: usize = 10;
 
 /// One account and region.
 #[derive(Debug)]
-pub(super) struct Client(aws_sdk_ecs::Client);
+pub(super) struct Client(pub(super) aws_sdk_ecs::Client);
 
 /// A service as it is now.
 #[derive(Debug, Clone, PartialEq, Eq)]

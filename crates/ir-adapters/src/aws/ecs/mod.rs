@@ -46,11 +46,13 @@ mod client;
 mod memory;
 #[cfg(test)]
 mod tests;
+mod topology;
 
 use action::Action;
 pub use changes::EcsChanges;
 use client::{Client, Service};
 use memory::{Memory, Sent};
+pub use topology::{EcsTopology, EcsTopologyConfig};
 
 const COMPONENT: &str = "ecs";
 /// The parameter that names a task definition.

@@ -1,4 +1,4 @@
-//! AWS Systems Manager: one of a fixed list of commands is run on an instance.
+//! AWS Systems Manager: one of a fixed list of commands is run on an instance. Its automations are in [`automation`].
 //!
 //! # Flow
 //!
@@ -38,6 +38,7 @@ use serde_json::json;
 use super::send::{foreign_action, foreign_target, in_time, text};
 use super::{error, prepare};
 
+pub mod automation;
 mod client;
 #[cfg(test)]
 mod tests;
