@@ -20,7 +20,7 @@ pub struct SeriesConfig {
     /// What one stream may add to the sum, in nats. Default 12.
     #[schemars(range(min = 1.0, max = 1000.0))]
     pub cap_nats: f64,
-    /// An alert raises the limit by this much, in nats. Default 8.
+    /// An alert raises the limit by this much, in nats. Default 9.
     #[schemars(range(min = 0.0, max = 1000.0))]
     pub rest_nats: f64,
     /// The raised limit falls by half in this time. Seconds, default a day, and never longer than 300 values.
@@ -43,7 +43,7 @@ impl Default for SeriesConfig {
             limit_nats: 29.0,
             limit_rises_nats: 3.5,
             cap_nats: 12.0,
-            rest_nats: 8.0,
+            rest_nats: 9.0,
             rest_secs: 86_400.0,
             quiet_values: 30,
             half_life_values: 3_000.0,

@@ -7,5 +7,6 @@ mod faults;
 mod laws;
 mod office;
 mod responder;
+mod series;
 mod shop;
 mod testkit;
