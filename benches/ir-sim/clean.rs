@@ -34,7 +34,11 @@ pub(crate) fn run(first: u64, seeds: u64) -> String {
         }
         let days = seeds.max(1) as f64 * DAYS * Measure::ALL.len() as f64;
         let share = 100.0 * alerted as f64 / rows.max(1) as f64;
-        let _ = writeln!(text, "\n    all: {:.4} episodes a series and day, {share:.4} % of {rows} rows", all as f64 / days);
+        let _ = writeln!(
+            text,
+            "\n    all: {:.4} episodes a series and day, {share:.4} % of {rows} rows",
+            all as f64 / days
+        );
     }
     text
 }

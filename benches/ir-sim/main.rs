@@ -12,8 +12,7 @@ use std::process::ExitCode;
 type Subcommand = (&'static str, fn(u64, u64) -> String);
 
 /// Every subcommand, one file each.
-const SUBCOMMANDS: &[Subcommand] =
-    &[
+const SUBCOMMANDS: &[Subcommand] = &[
     ("behaviour", behaviour::run),
     ("clean", clean::run),
     ("incidents", incidents::run),

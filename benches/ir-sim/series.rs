@@ -29,7 +29,9 @@ pub(crate) fn run(first: u64, seeds: u64) -> String {
         let _ = write!(text, "{:<7}", fault.name());
         for measure in Measure::ALL {
             let mut counted = Counted::default();
-            (first..first + seeds).filter_map(|seed| planted(measure, fault, seed, INTERVAL_SECS)).for_each(|planted| count(&planted, &mut counted));
+            (first..first + seeds)
+                .filter_map(|seed| planted(measure, fault, seed, INTERVAL_SECS))
+                .for_each(|planted| count(&planted, &mut counted));
             let _ = write!(text, "  {} {}/{}", measure.name(), counted.found, counted.planted);
             all.planted += counted.planted;
             all.found += counted.found;
@@ -64,7 +66,7 @@ pub(crate) fn alerts(series: &Series) -> Vec<usize> {
     let (config, mut model) = (SeriesConfig::default(), SeriesModel::default());
     let mut told = |at: usize| {
         let judged = model.push(series.secs(at), series.values[at], &config);
-        judged.alert
+        judged.alert || judged.shift.is_some()
     };
     (0..series.values.len()).filter(|at| told(*at)).collect()
 }

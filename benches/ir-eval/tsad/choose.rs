@@ -47,11 +47,14 @@ pub(super) fn text(files: &[File], windows: &Windows) -> Result<String, String> 
         watched.iter().filter(|file| with(file)).for_each(|file| nab.add(&file.said[config], &file.windows));
         nab.at(0.5).0
     };
+    // A folder without a window has no score of its own; its false alarms count in the sum.
+    let of_one = |score: f64| if score.is_finite() { format!("{score:.1}") } else { "-".to_owned() };
     let default = grid.iter().position(|config| *config == SeriesConfig::default()).unwrap_or(0);
     let (mut honest, mut lines) = (Nab::default(), Vec::new());
     for (folder, files) in folders {
         let others = |file: &Watched| file.folder != folder;
-        let chosen = (0..grid.len()).max_by(|a, b| score(&others, *a).total_cmp(&score(&others, *b))).unwrap_or(default);
+        let chosen =
+            (0..grid.len()).max_by(|a, b| score(&others, *a).total_cmp(&score(&others, *b))).unwrap_or(default);
         let left_out = |file: &Watched| file.folder == folder;
         watched.iter().filter(|file| left_out(file)).for_each(|file| honest.add(&file.said[chosen], &file.windows));
         lines.push(vec![
@@ -59,8 +62,8 @@ pub(super) fn text(files: &[File], windows: &Windows) -> Result<String, String> 
             files.to_string(),
             format!("{}, {}", grid[chosen].limit_nats, grid[chosen].rest_nats),
             format!("{:.1}", score(&others, chosen)),
-            format!("{:.1}", score(&left_out, chosen)),
-            format!("{:.1}", score(&left_out, default)),
+            of_one(score(&left_out, chosen)),
+            of_one(score(&left_out, default)),
         ]);
     }
     let head = ["left out", "files", "chosen limit, rest", "on the others", "left out", "left out, default"];

@@ -3,7 +3,9 @@
 //! Reads every `timestamp,value[,label]` file below the folder, and every pair `X.train.csv.gz`, `X.test.csv.gz` of rows without a
 //! time. Rows are given in their order, once, to the default configuration; nothing else is. Writes a file of the same relative
 //! path (NAB's `data/` and `.gz` left out) with the columns `timestamp`, `anomaly_score` (0 to 1, the library's own limit at 0.5)
-//! and `alert` (0 or 1): whether any of the detectors that look at one series tells something. Prints each data set with its scores beside rivals' figures, and its files, worst first.
+//! and `alert` (0 or 1): whether the library tells something, be it an unusual value or a new level. Prints each data set with its
+//! scores beside rivals' figures, and its files, worst first. With `--leave-one-out` it prints how NAB's folders fare when each is
+//! left out in turn, instead.
 
 mod choose;
 mod data;

@@ -65,7 +65,8 @@ impl Quiet {
 
 /// The median of the seconds between rows.
 fn interval(file: &File) -> f64 {
-    let mut steps: Vec<f64> = file.rows.windows(2).map(|two| two[1].secs - two[0].secs).filter(|step| *step > 0.0).collect();
+    let mut steps: Vec<f64> =
+        file.rows.windows(2).map(|two| two[1].secs - two[0].secs).filter(|step| *step > 0.0).collect();
     steps.sort_by(f64::total_cmp);
     steps.get(steps.len() / 2).copied().unwrap_or(0.0)
 }

@@ -53,22 +53,26 @@ pub struct Planted {
 /// Days before something may happen, and in all.
 const WARM_DAYS: f64 = 9.0;
 const DAYS: f64 = 12.0;
-/// How large things are, in usual moves.
-const SMALLEST: f64 = 2.0;
-const LARGEST: f64 = 5.0;
+/// How large things are, in usual moves, and how far trends lead, in usual ranges.
+const MOVES: (f64, f64) = (2.0, 5.0);
+const RANGES: (f64, f64) = (1.0, 2.0);
 /// A season that can be broken explains this share of the variance.
 const SEASONAL: f64 = 0.6;
 
 /// Plants a fault of two to five times of what the series usually moves in an hour (which 95 of 100 hours do not exceed), up or
-/// down, but not below 0.
-/// `None` when a season is to be broken and this one has none.
+/// down, but not below 0. Trends are slower than what a series usually does, so they lead farther: by one to two times the range in
+/// which 98 of 100 values before were. `None` when a season is to be broken and this one has none.
 #[must_use]
 pub fn planted(measure: Measure, fault: Fault, seed: u64, interval_secs: f64) -> Option<Planted> {
     let clean = clean(measure, seed, interval_secs, DAYS);
     let mut random = Random::new(seed ^ (measure as u64 + 301) << 40 ^ (fault as u64 + 1) << 50);
     let of_hour = (HOUR / interval_secs).round().max(1.0);
     let from = ((WARM_DAYS + between(&mut random, 0.0, 1.5)) * DAY / interval_secs) as usize;
-    let size = between(&mut random, SMALLEST, LARGEST) * usual_move(&clean.values[..from], of_hour as usize);
+    let past = &clean.values[..from];
+    let size = match fault {
+        Fault::Trend => between(&mut random, RANGES.0, RANGES.1) * usual_range(past),
+        _ => between(&mut random, MOVES.0, MOVES.1) * usual_move(past, of_hour as usize),
+    };
     // What would fall below 0 rises instead.
     let up = chance(&mut random, 0.5) || clean.values[from..].iter().any(|value| value - size < 0.0);
     let by = if up { size } else { -size };
@@ -119,6 +123,14 @@ fn usual_move(values: &[f64], of_hour: usize) -> f64 {
     let mut moves: Vec<f64> = values.iter().zip(&values[of_hour..]).map(|(a, b)| (b - a).abs()).collect();
     moves.sort_by(f64::total_cmp);
     moves.get(moves.len() * 95 / 100).copied().unwrap_or(0.0).max(f64::MIN_POSITIVE)
+}
+
+/// The range in which 98 of 100 values lie.
+fn usual_range(values: &[f64]) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let at = |share: usize| sorted.get(sorted.len() * share / 100).copied().unwrap_or(0.0);
+    at(99) - at(1)
 }
 
 /// The share of the variance that the mean of the time of day explains.

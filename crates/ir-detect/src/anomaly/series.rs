@@ -164,12 +164,16 @@ impl AnySeries {
     ) -> Result<()> {
         let goes_on = judged.hot && tracks.is_open(key);
         // People who called it a false alarm want more before they hear of it again.
-        let begins = judged.alert && judged.nats >= self.0.model.limit_nats * tracks.factor(key);
+        let factor = tracks.factor(key);
+        let shift = judged.shift.filter(|shift| shift.nats >= self.0.model.shift_nats * factor);
+        let alert = judged.alert && judged.nats >= self.0.model.limit_nats * factor;
+        let begins = alert || shift.is_some();
+        let off = shift.filter(|_| !alert).map_or(value - judged.expected, |shift| shift.by);
         let finding = Finding {
             verdict: if begins || goes_on { Verdict::Bad } else { Verdict::Good },
-            nats: judged.nats.min(self.0.max_nats),
+            nats: judged.nats.max(shift.map_or(0.0, |shift| shift.nats)).min(self.0.max_nats),
             symptom: Symptom::Other,
-            direction: if value >= judged.expected { Direction::Up } else { Direction::Down },
+            direction: if off >= 0.0 { Direction::Up } else { Direction::Down },
             onset: None,
             expected: judged.expected,
             seen: value,
@@ -177,7 +181,14 @@ impl AnySeries {
             threshold: f64::NAN,
         };
         let because = |onset| {
-            let (subject, expected, most) = (&key.subject, judged.expected, judged.most.words());
+            let subject = &key.subject;
+            if let Some(shift) = shift.filter(|_| !alert) {
+                let by = shift.by;
+                return format!(
+                    "expected {subject} to go on as before, its level changed by {by:.4}, seen {value}; since {onset}"
+                );
+            }
+            let (expected, most) = (judged.expected, judged.most.words());
             format!(
                 "expected {subject} near {expected} by its own past, seen {value}; most unusual: {most}; since {onset}"
             )

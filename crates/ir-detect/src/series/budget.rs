@@ -46,6 +46,11 @@ impl Budget {
         }
         (left.max(0.0), alert)
     }
+
+    /// Whether the last alert is so young that another one would be the same.
+    pub(crate) fn told_within(&self, config: &SeriesConfig) -> bool {
+        self.last > 0.0 && self.since_alert <= config.quiet_values
+    }
 }
 
 #[cfg(test)]

@@ -34,6 +34,8 @@ pub(crate) struct Promise {
     pub(crate) level: f64,
     /// The best of level and profiles.
     pub(crate) value: f64,
+    /// The same, as it was before the hour began: what came within the hour does not count.
+    pub(crate) foreseen: f64,
     /// The mean absolute distance from the level.
     pub(crate) scale: f64,
     /// Which slots the time falls into, and what they promise.
@@ -46,13 +48,15 @@ impl Expected {
     pub(crate) fn at(&self, secs: f64, first: f64) -> Promise {
         let level = self.level.get().unwrap_or(first);
         let (day, week) = (self.day.at(secs, DAY_SECS), self.week.at(secs, WEEK_SECS));
-        let mut best = (self.level_error.mean * BETTER, level);
-        for (error, promised) in [(self.day.error, day.1), (self.week.error, week.1)] {
+        let mut best = (self.level_error.mean * BETTER, level, level);
+        let profiles = [(self.day.error, day, self.day.visited), (self.week.error, week, self.week.visited)];
+        for (error, (slot, promised), visited) in profiles {
             if let Some(value) = promised.filter(|_| error.values > COMPARED && error.mean < best.0) {
-                best = (error.mean, value);
+                let before = if visited.0 == slot as u8 { f64::from(visited.1) } else { value };
+                best = (error.mean, value, before);
             }
         }
-        Promise { level, value: best.1, scale: self.level.deviation(), day, week }
+        Promise { level, value: best.1, foreseen: best.2, scale: self.level.deviation(), day, week }
     }
 
     /// Learns a value, given what had been expected.
@@ -76,11 +80,13 @@ struct Profile<const SLOTS: usize> {
     #[serde(with = "octets")]
     values: [u8; SLOTS],
     error: Follow,
+    /// The slot of the last value, and what it promised when the time came into it.
+    visited: (u8, f32),
 }
 
 impl<const SLOTS: usize> Default for Profile<SLOTS> {
     fn default() -> Self {
-        Self { means: [0.0; SLOTS], values: [0; SLOTS], error: Follow::default() }
+        Self { means: [0.0; SLOTS], values: [0; SLOTS], error: Follow::default(), visited: (u8::MAX, 0.0) }
     }
 }
 
@@ -95,13 +101,10 @@ impl<const SLOTS: usize> Profile<SLOTS> {
         (slot, (self.values[slot] > 0).then_some(f64::from(self.means[slot])))
     }
 
-    fn learn(
-        &mut self,
-        (slot, promised): (usize, Option<f64>),
-        rate: f64,
-        value: f64,
-        error: impl Fn(f64) -> f64,
-    ) {
+    fn learn(&mut self, (slot, promised): (usize, Option<f64>), rate: f64, value: f64, error: impl Fn(f64) -> f64) {
+        if self.visited.0 != slot as u8 {
+            self.visited = (slot as u8, self.means[slot]);
+        }
         if let Some(of) = promised {
             self.error.push(error(of));
         }

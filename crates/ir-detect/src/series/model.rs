@@ -8,6 +8,7 @@ use super::evidence::{Distances, Evidence, Stream};
 use super::expected::Expected;
 use super::linear::Linear;
 use super::novelty::{Novelty, SHAPE};
+use super::shift::{Shift, Shifts};
 use super::window::{Window, deviation, mean};
 use crate::stats::RunningMedian;
 
@@ -45,6 +46,9 @@ pub struct Judged {
     pub expected: f64,
     /// What brought most of the surprise.
     pub most: Stream,
+    /// The level has changed and stays so; told once, some ten values after it began, unless an alert has told it. It is no part
+    /// of `nats`, and has a history and a budget of its own.
+    pub shift: Option<Shift>,
 }
 
 /// The model of one series. See the [module](super).
@@ -76,6 +80,7 @@ pub struct SeriesModel {
     evidence: Evidence,
     hot: f64,
     budget: Budget,
+    shifts: Shifts,
 }
 
 impl SeriesModel {
@@ -84,7 +89,14 @@ impl SeriesModel {
     pub fn push(&mut self, secs: f64, value: f64, config: &SeriesConfig) -> Judged {
         let promise = self.expected.at(secs, value);
         if !value.is_finite() || !secs.is_finite() {
-            return Judged { nats: 0.0, alert: false, hot: false, expected: promise.value, most: Stream::Value };
+            return Judged {
+                nats: 0.0,
+                alert: false,
+                hot: false,
+                expected: promise.value,
+                most: Stream::Value,
+                shift: None,
+            };
         }
         let value = value.clamp(-LARGEST, LARGEST);
         self.measure_interval(secs);
@@ -125,7 +137,16 @@ impl SeriesModel {
             true => self.budget.judge(weighed.nats, self.interval_secs, config),
             false => (0.0, false),
         };
-        Judged { nats, alert, hot: alert || weighed.nats >= HOT_NATS, expected: promise.value, most: weighed.most }
+        let shift = self.shifts.push(secs, value, promise.foreseen, self.interval_secs, config);
+        let shift = shift.filter(|_| !self.budget.told_within(config));
+        Judged {
+            nats,
+            alert,
+            hot: alert || weighed.nats >= HOT_NATS,
+            expected: promise.value,
+            most: weighed.most,
+            shift,
+        }
     }
 
     /// How many values were seen.

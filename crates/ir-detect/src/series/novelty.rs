@@ -57,7 +57,8 @@ impl Novelty {
             return;
         }
         let shape = single(shape);
-        let (low, high) = shape.iter().fold((f32::MAX, f32::MIN), |(low, high), value| (low.min(*value), high.max(*value)));
+        let (low, high) =
+            shape.iter().fold((f32::MAX, f32::MIN), |(low, high), value| (low.min(*value), high.max(*value)));
         let middle = low + (high - low) / 2.0;
         let step = (high - low) / 2.0 / STEPS;
         let at = (self.seen / EVERY - 1) % REMEMBERED;

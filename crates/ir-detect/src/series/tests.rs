@@ -80,7 +80,8 @@ fn clocks_that_jump_and_samples_that_fail_change_no_verdict_for_long() {
     let (config, usual) = (SeriesConfig::default(), |step: u32| 10.0 + noise(step));
     let ten_years = 10.0 * 365.0 * 86_400.0;
     // Each row: what the clock and the value become at a step.
-    let cases: [(&str, fn(u32, f64, f64) -> (f64, f64)); 6] = [
+    type Case = (&'static str, fn(u32, f64, f64) -> (f64, f64));
+    let cases: [Case; 6] = [
         ("ten years on", |step, at, value| (if step >= 3000 { at + 10.0 * 365.0 * 86_400.0 } else { at }, value)),
         ("ten years back", |step, at, value| (if step >= 3000 { at - 10.0 * 365.0 * 86_400.0 } else { at }, value)),
         ("a clock that stands", |step, at, value| (if step >= 3000 { 900_000.0 } else { at }, value)),

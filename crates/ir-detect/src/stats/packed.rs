@@ -84,7 +84,9 @@ mod tests {
     #[test]
     fn texts_are_those_of_the_standard_without_padding() {
         // RFC 4648, section 10.
-        for (bytes, expected) in [("", ""), ("f", "Zg"), ("fo", "Zm8"), ("foo", "Zm9v"), ("foob", "Zm9vYg"), ("foobar", "Zm9vYmFy")] {
+        for (bytes, expected) in
+            [("", ""), ("f", "Zg"), ("fo", "Zm8"), ("foo", "Zm9v"), ("foob", "Zm9vYg"), ("foobar", "Zm9vYmFy")]
+        {
             assert_eq!(text(bytes.as_bytes()), expected);
         }
         let mut bytes = [0; 2];

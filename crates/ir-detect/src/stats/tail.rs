@@ -9,8 +9,7 @@ const EDGES_PER_OCTAVE: i32 = 4;
 /// Nats between two edges.
 const NATS: f64 = std::f64::consts::LN_2 / EDGES_PER_OCTAVE as f64;
 /// The powers of 2 to 0, 1/4, 1/2, 3/4 and 1.
-const QUARTERS: [f64; 5] =
-    [1.0, 1.189_207_115_002_721, std::f64::consts::SQRT_2, 1.681_792_830_507_429, 2.0];
+const QUARTERS: [f64; 5] = [1.0, 1.189_207_115_002_721, std::f64::consts::SQRT_2, 1.681_792_830_507_429, 2.0];
 /// One over the differences of the powers.
 const PER_QUARTER: [f64; 4] = [
     1.0 / (QUARTERS[1] - QUARTERS[0]),
@@ -28,6 +27,9 @@ const PRIOR_VALUES: f64 = 10.0;
 const REFIT: u32 = 8;
 /// Weights grow instead of shrinking the counts, and are brought back to 1 beyond this.
 const MAX_WEIGHT: f64 = 1e6;
+
+/// Tails of so many edges and more follow the largest value always.
+const WIDE: usize = 100;
 
 /// A tail that tells values within 40 octaves (a factor of 10¹²) apart, in 0.7 KB.
 pub type Tail = TailOf<160>;
@@ -51,8 +53,9 @@ pub type TwoSmallTails = TwoTailsOf<48>;
 /// Kept is, for each edge, the weight of the values *at least* that large, and not the weight between two edges: a question is
 /// then answered from two numbers, and taking a value is one pass of additions without a decision.
 ///
-/// The edges follow the values. They never rise so far that the larger half of all values above 0 would lie below them, so one
-/// absurd value does not hide the others; and when most come to lie below, the edges fall.
+/// The edges follow the values. Those of a narrow tail never rise so far that the larger half of all values above 0 would lie below
+/// them, so one absurd value does not hide the others; and when most come to lie below, they fall. Those of a wide one (from
+/// 100 edges on) follow the largest always: what lies 40 octaves down is the noise of rounding, however much there is of it.
 ///
 /// # Examples
 ///
@@ -185,7 +188,8 @@ impl<const EDGES: usize> TailOf<EDGES> {
         let Some(place) = place else { return 0.0 };
         let (above, beyond) = self.beyond(value, place);
         let (all, above) = (self.total + 2.0 * self.weight, above + self.weight);
-        if above * std::f64::consts::E >= all { 0.0 } else { (all / above).ln() + beyond - 1.0 }
+        let usual = beyond == 0.0 && above * std::f64::consts::E >= all;
+        if usual { 0.0 } else { ((all / above).ln() + beyond - 1.0).max(0.0) }
     }
 
     /// The value that a share (0..1) of all values exceeds; 0 where fewer are above 0, and without a history.
@@ -215,7 +219,9 @@ impl<const EDGES: usize> TailOf<EDGES> {
     /// some values old: only the place of the knee and the steepness beyond are taken from it, so that the two pieces always meet.
     #[inline]
     fn beyond(&self, value: f64, place: Place) -> (f64, f64) {
-        let at_least = |row: i32| f64::from(usize::try_from(row).ok().and_then(|row| self.at_least.get(row)).copied().unwrap_or(0.0));
+        let at_least = |row: i32| {
+            f64::from(usize::try_from(row).ok().and_then(|row| self.at_least.get(row)).copied().unwrap_or(0.0))
+        };
         let base = self.base.unwrap_or(place.edge);
         let fit = &self.fit;
         let in_tail = place.edge > fit.knee || (place.edge == fit.knee && place.within >= fit.within);
@@ -246,7 +252,7 @@ impl<const EDGES: usize> TailOf<EDGES> {
             let half = 0.5 * (f64::from(all) + self.under);
             let allowed = self.at_least.partition_point(|at_least| f64::from(*at_least) >= half).saturating_sub(1);
             // With nothing but zeros so far, the edges may go anywhere.
-            let by = if all > 0.0 { wanted.min(allowed) } else { wanted };
+            let by = if all > 0.0 && EDGES < WIDE { wanted.min(allowed) } else { wanted };
             let dropped = by.min(EDGES);
             self.under += f64::from(all - self.at_least.get(dropped).copied().unwrap_or(0.0));
             self.at_least.copy_within(dropped.., 0);
@@ -256,7 +262,7 @@ impl<const EDGES: usize> TailOf<EDGES> {
             return EDGES;
         }
         self.under += weight;
-        if self.under <= f64::from(all) {
+        if EDGES >= WIDE || self.under <= f64::from(all) {
             return 0;
         }
         // How the values under the edges lie among each other is not known; what comes will tell.

@@ -12,13 +12,20 @@ use crate::shop::id;
 
 /// One that speaks early and often, so that little is needed to see a difference.
 fn detector() -> SeriesDetector {
-    let model = SeriesConfig { warm_values: 20, limit_nats: 8.0, rest_nats: 0.5, quiet_values: 2, ..SeriesConfig::default() };
+    let model =
+        SeriesConfig { warm_values: 20, limit_nats: 8.0, rest_nats: 0.5, quiet_values: 2, ..SeriesConfig::default() };
     SeriesDetector::new(SeriesDetectorConfig { model, ..SeriesDetectorConfig::default() }).unwrap()
 }
 
 fn series() -> [Arc<Series>; 4] {
     let make = |metric: &str, kind| {
-        Arc::new(Series { entity: id("orders"), metric: metric.to_owned(), kind, unit: String::new(), labels: Labels::new() })
+        Arc::new(Series {
+            entity: id("orders"),
+            metric: metric.to_owned(),
+            kind,
+            unit: String::new(),
+            labels: Labels::new(),
+        })
     };
     [
         make("queue_length", MetricKind::Gauge),

@@ -48,8 +48,10 @@ fn bodies_of_light_laws_are_right_at_any_scale_and_their_tails_are_understated()
 fn the_unit_matters_little_even_between_the_edges() {
     // Half of a normal law, and five of its deviations: the edges lie elsewhere in each unit.
     let normal = |p: f64| (-2.0 * (1.0 - p).ln()).sqrt();
-    let found: Vec<f64> =
-        (0..24).map(|step| (f64::from(step) / 96.0).exp2()).map(|unit| learned::<48>(sample(|p| unit * normal(p))).surprise(5.0 * unit)).collect();
+    let found: Vec<f64> = (0..24)
+        .map(|step| (f64::from(step) / 96.0).exp2())
+        .map(|unit| learned::<48>(sample(|p| unit * normal(p))).surprise(5.0 * unit))
+        .collect();
     let (low, high) = found.iter().fold((f64::MAX, 0.0_f64), |(low, high), nats| (low.min(*nats), high.max(*nats)));
     // The law itself says 12.5.
     assert!(low > 7.0 && high < 12.5 && high - low < 1.0, "{low} {high}");
