@@ -141,6 +141,9 @@ impl<const EDGES: usize> Default for TailOf<EDGES> {
 }
 
 impl<const EDGES: usize> TailOf<EDGES> {
+    /// So many edges lie below the first value. A wide tail needs little room above it, since it follows what is larger.
+    const BELOW: i32 = if EDGES < WIDE { EDGES as i32 / 2 } else { EDGES as i32 * 3 / 4 };
+
     /// Takes a value. `share` (0..=1) is how much it counts, `half_life` after how many values it counts half. Values below 0
     /// count as 0; those that are not finite change nothing.
     pub fn push(&mut self, value: f64, share: f64, half_life: f64) {
@@ -238,7 +241,7 @@ impl<const EDGES: usize> TailOf<EDGES> {
     /// How many edges are at or below a place, after moving them if that must be.
     #[inline]
     fn row(&mut self, edge: i32, weight: f64) -> usize {
-        let base = *self.base.get_or_insert(edge - EDGES as i32 / 2);
+        let base = *self.base.get_or_insert(edge - Self::BELOW);
         let row = edge - base;
         if (0..EDGES as i32).contains(&row) { row as usize + 1 } else { self.moved(edge, base, weight) }
     }
