@@ -1,8 +1,10 @@
 //! `ir-sim`: what the library does in worlds that a seed makes, where it is known what was planted and what was not.
 
 mod behaviour;
+mod clean;
 mod incidents;
 mod leaks;
+mod series;
 
 use std::process::ExitCode;
 
@@ -10,8 +12,13 @@ use std::process::ExitCode;
 type Subcommand = (&'static str, fn(u64, u64) -> String);
 
 /// Every subcommand, one file each.
-const SUBCOMMANDS: &[Subcommand] =
-    &[("behaviour", behaviour::run), ("incidents", incidents::run), ("leaks", leaks::run)];
+const SUBCOMMANDS: &[Subcommand] = &[
+    ("behaviour", behaviour::run),
+    ("clean", clean::run),
+    ("incidents", incidents::run),
+    ("leaks", leaks::run),
+    ("series", series::run),
+];
 
 fn main() -> ExitCode {
     match run() {

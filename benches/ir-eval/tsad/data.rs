@@ -98,6 +98,18 @@ pub(super) fn windows(root: &Path) -> Result<Windows, String> {
     Ok(all)
 }
 
+/// First and last row of each of NAB's windows in a file; `None` when the file is not among its labels.
+pub(super) fn rows_of(file: &File, windows: &Windows) -> Option<Vec<(usize, usize)>> {
+    // NAB's labels name the folder and the file.
+    let named = windows.iter().find(|(name, _)| file.path == **name || file.path.ends_with(&format!("/{name}")));
+    let place = |stamp: &str| {
+        let stamp = stamp.split('.').next().unwrap_or_default();
+        (file.rows.iter().position(|row| row.stamp == stamp), file.rows.iter().rposition(|row| row.stamp == stamp))
+    };
+    let rows = |window: &[String; 2]| Some((place(&window[0]).0?, place(&window[1]).1?));
+    named.map(|(_, windows)| windows.iter().filter_map(rows).collect())
+}
+
 fn walk(folder: &Path, into: &mut Vec<PathBuf>) -> Result<(), String> {
     let entries = std::fs::read_dir(folder).map_err(|why| format!("{}: {why}", folder.display()))?;
     for entry in entries {

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use super::Found;
-use super::data::{File, Pair, Windows};
+use super::data::{File, Pair, Windows, rows_of};
+use super::quiet::Quiet;
 use super::score::{Nab, Rows};
 use crate::table::table;
 
@@ -24,29 +25,25 @@ pub(super) struct Judged {
     /// First and last row of NAB's windows; `None` when the file is not among its labels.
     windows: Option<Vec<(usize, usize)>>,
     by_row: Option<Rows>,
+    /// What was said far from all labels; of several metrics together it is not counted.
+    quiet: Quiet,
 }
 
 impl Judged {
     pub(super) fn series(file: File, found: Found, windows: &Windows) -> Self {
-        // NAB's labels name the folder and the file.
-        let named = windows.iter().find(|(name, _)| file.path == **name || file.path.ends_with(&format!("/{name}")));
-        let place = |stamp: &str| {
-            let stamp = stamp.split('.').next().unwrap_or_default();
-            (file.rows.iter().position(|row| row.stamp == stamp), file.rows.iter().rposition(|row| row.stamp == stamp))
-        };
-        let rows_of = |window: &[String; 2]| Some((place(&window[0]).0?, place(&window[1]).1?));
-        let windows = named.map(|(_, windows)| windows.iter().filter_map(rows_of).collect());
+        let windows = rows_of(&file, windows);
         let labels: Vec<bool> = file.rows.iter().map(|row| row.label).collect();
         let by_row = file.labelled.then(|| Rows::of(&labels, &found.scores, &found.alerts));
         let set = set_of(&file.path);
+        let quiet = Quiet::of(&file, windows.as_deref(), &found.alerts);
         let set = if windows.is_some() { "nab".to_owned() } else { set };
-        Self { set, rows: file.rows.len(), path: file.path, found, windows, by_row }
+        Self { set, rows: file.rows.len(), path: file.path, found, windows, by_row, quiet }
     }
 
     pub(super) fn pair(pair: Pair, found: Found) -> Self {
         let by_row = Some(Rows::of(&pair.labels, &found.scores, &found.alerts));
         let rows = pair.train.len() + pair.test.len();
-        Self { set: set_of(&pair.path), rows, path: pair.path, found, windows: None, by_row }
+        Self { set: set_of(&pair.path), rows, path: pair.path, found, windows: None, by_row, quiet: Quiet::default() }
     }
 }
 
@@ -75,6 +72,7 @@ pub(super) fn text(judged: &[Judged]) -> String {
             true => of_windows(&files),
             false => of_rows(&files),
         };
+        out += &files.iter().fold(Quiet::default(), |sum, file| sum.and(file.quiet)).text();
         out.push('\n');
     }
     out
@@ -134,10 +132,11 @@ fn of_rows(files: &[&Judged]) -> String {
     }
     lines.sort_by(|a, b| a.0.total_cmp(&b.0));
     let lines: Vec<Vec<String>> = lines.into_iter().map(|(_, cells)| cells).collect();
+    let bases = by_base(files);
     let normal = sum.normal_rows.max(1) as f64;
     format!(
         "area under precision and recall {:.3}; own alerts: {} of {} events, {} of {} episodes false, {:.2} false per 1,000 \
-         rows, {:.3} % of the normal rows\n{RIVALS_ROWS}\n{}",
+         rows, {:.3} % of the normal rows\n{RIVALS_ROWS}\n{bases}{}",
         areas.iter().sum::<f64>() / areas.len().max(1) as f64,
         sum.found,
         sum.events,
@@ -147,4 +146,21 @@ fn of_rows(files: &[&Judged]) -> String {
         100.0 * sum.false_rows as f64 / normal,
         table(&["file", "area", "events", "false"], &lines)
     )
+}
+
+/// Files whose names are a base with what was planted behind it, `horizontal_spike_anomaly`, are counted by base as well.
+fn by_base(files: &[&Judged]) -> String {
+    let mut bases: BTreeMap<&str, (usize, usize)> = BTreeMap::new();
+    for file in files {
+        let name = file.path.rsplit('/').next().unwrap_or_default();
+        let base = name.strip_suffix("_spike_anomaly.csv").or_else(|| name.strip_suffix("_level_anomaly.csv"));
+        if let (Some(base), Some(rows)) = (base, &file.by_row) {
+            let sum = bases.entry(base).or_default();
+            *sum = (sum.0 + rows.found, sum.1 + rows.events);
+        }
+    }
+    let line = |(base, (found, events)): (&str, (usize, usize))| {
+        format!("base {base}: {found} of {events} events found, {:.0} %\n", 100.0 * found as f64 / events.max(1) as f64)
+    };
+    bases.into_iter().map(line).collect()
 }

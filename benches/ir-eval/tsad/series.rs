@@ -11,14 +11,14 @@ use super::{Found, now};
 const HALF_NATS: f64 = 30.0;
 
 /// Watches one series, row by row.
-pub(super) fn watch(file: &File) -> Found {
-    let (config, mut model) = (SeriesConfig::default(), SeriesModel::default());
+pub(super) fn watch(file: &File, config: &SeriesConfig) -> Found {
+    let mut model = SeriesModel::default();
     let (mut scores, mut alerts) = (Vec::with_capacity(file.rows.len()), Vec::with_capacity(file.rows.len()));
     let start = now();
     for row in &file.rows {
-        let judged = model.push(row.secs, row.value, &config);
+        let judged = model.push(row.secs, row.value, config);
         scores.push(judged.nats / (judged.nats + config.limit_nats));
-        alerts.push(judged.alert);
+        alerts.push(judged.alert || judged.shift.is_some());
     }
     Found { scores, alerts, took: start.elapsed(), bytes: model.bytes() }
 }

@@ -4,5 +4,6 @@
 //! incidents. The same seed gives the same world on every machine.
 
 pub mod noise;
+pub mod planted;
 pub mod series;
 pub mod world;

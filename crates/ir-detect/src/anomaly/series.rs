@@ -22,7 +22,7 @@ use crate::series::{Judged, SeriesConfig, SeriesModel};
 pub struct SeriesDetectorConfig {
     /// How each series is judged.
     pub model: SeriesConfig,
-    /// Series at most; those beyond are not watched. Default 5,000: some 100 MB.
+    /// Series at most; those beyond are not watched. Default 5,000: some 40 MB.
     #[schemars(range(min = 1, max = 1_000_000))]
     pub max_series: usize,
     /// Surprise is capped here, in nats, because nobody said what a series is for. Default 15, a score of 0.39: it supports other
@@ -69,7 +69,7 @@ impl SeriesDetectorConfig {
 detector! {
     /// Finds what is unlike a series' own past: spikes, levels, flat lines, the wrong hour, shapes never seen.
     ///
-    /// A [`SeriesModel`] a series: 20 KB and about a microsecond a value. Nothing is said before a hundred values, so it is for
+    /// A [`SeriesModel`] a series: 8 KB and less than a microsecond a value. Nothing is said before a hundred values, so it is for
     /// metrics that come every ten seconds or more rarely, or for sources that backfill; [`BaselineDetector`](super::BaselineDetector)
     /// is the cheap one for masses of series and for the first minutes. Not in [`Detectors::standard`](super::Detectors::standard).
     SeriesDetector, AnySeries, SeriesDetectorConfig
@@ -78,9 +78,10 @@ detector! {
 #[derive(Debug)]
 struct AnySeries(SeriesDetectorConfig);
 
+/// The model lies apart, because a node of the map moves its entries.
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct Learned {
-    model: SeriesModel,
+    model: Box<SeriesModel>,
     last: Timestamp,
 }
 
@@ -92,7 +93,7 @@ struct All(#[serde(with = "pairs")] BTreeMap<Key, Learned>);
 impl Core for AnySeries {
     type State = All;
     const NAME: &'static str = "series";
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
 
     fn interest(&self) -> Interest<'_> {
         Interest { start_time: &self.0.names.start_time, bounds: &self.0.bounds, eager: false }
@@ -163,12 +164,16 @@ impl AnySeries {
     ) -> Result<()> {
         let goes_on = judged.hot && tracks.is_open(key);
         // People who called it a false alarm want more before they hear of it again.
-        let begins = judged.alert && judged.nats >= self.0.model.limit_nats * tracks.factor(key);
+        let factor = tracks.factor(key);
+        let shift = judged.shift.filter(|shift| shift.nats >= self.0.model.shift_nats * factor);
+        let alert = judged.alert && judged.nats >= self.0.model.limit_nats * factor;
+        let begins = alert || shift.is_some();
+        let off = shift.filter(|_| !alert).map_or(value - judged.expected, |shift| shift.by);
         let finding = Finding {
             verdict: if begins || goes_on { Verdict::Bad } else { Verdict::Good },
-            nats: judged.nats.min(self.0.max_nats),
+            nats: judged.nats.max(shift.map_or(0.0, |shift| shift.nats)).min(self.0.max_nats),
             symptom: Symptom::Other,
-            direction: if value >= judged.expected { Direction::Up } else { Direction::Down },
+            direction: if off >= 0.0 { Direction::Up } else { Direction::Down },
             onset: None,
             expected: judged.expected,
             seen: value,
@@ -176,7 +181,14 @@ impl AnySeries {
             threshold: f64::NAN,
         };
         let because = |onset| {
-            let (subject, expected, most) = (&key.subject, judged.expected, judged.most.words());
+            let subject = &key.subject;
+            if let Some(shift) = shift.filter(|_| !alert) {
+                let by = shift.by;
+                return format!(
+                    "expected {subject} to go on as before, its level changed by {by:.4}, seen {value}; since {onset}"
+                );
+            }
+            let (expected, most) = (judged.expected, judged.most.words());
             format!(
                 "expected {subject} near {expected} by its own past, seen {value}; most unusual: {most}; since {onset}"
             )

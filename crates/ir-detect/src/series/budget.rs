@@ -31,7 +31,9 @@ impl Budget {
     /// The surprise with the budget taken off, so that it can be compared with the stated limit, and whether it is an alert.
     pub(crate) fn judge(&mut self, nats: f64, interval_secs: f64, config: &SeriesConfig) -> (f64, bool) {
         let half_life = (config.rest_secs / interval_secs.max(1.0)).clamp(SHORTEST, LONGEST);
-        self.raised *= (-std::f64::consts::LN_2 / half_life).exp();
+        if self.raised > 0.0 {
+            self.raised *= (-std::f64::consts::LN_2 / half_life).exp();
+        }
         self.since_alert = self.since_alert.saturating_add(1);
         let nats = nats - Self::offset(interval_secs, config);
         let left = nats - self.raised;
@@ -43,6 +45,11 @@ impl Budget {
             self.last = nats;
         }
         (left.max(0.0), alert)
+    }
+
+    /// Whether the last alert is so young that another one would be the same.
+    pub(crate) fn told_within(&self, config: &SeriesConfig) -> bool {
+        self.last > 0.0 && self.since_alert <= config.quiet_values
     }
 }
 

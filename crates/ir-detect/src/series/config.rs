@@ -20,12 +20,16 @@ pub struct SeriesConfig {
     /// What one stream may add to the sum, in nats. Default 12.
     #[schemars(range(min = 1.0, max = 1000.0))]
     pub cap_nats: f64,
-    /// An alert raises the limit by this much, in nats. Default 8.
+    /// An alert raises the limit by this much, in nats. Default 9.
     #[schemars(range(min = 0.0, max = 1000.0))]
     pub rest_nats: f64,
     /// The raised limit falls by half in this time. Seconds, default a day, and never longer than 300 values.
     #[schemars(range(min = 1.0, max = 8_640_000.0))]
     pub rest_secs: f64,
+    /// How rare a lasting change of the level must be by the series' own past to be told, in nats, for a value every five minutes;
+    /// for values that come more often it rises as [`limit_nats`](Self::limit_nats) does. Default 8.
+    #[schemars(range(min = 1.0, max = 1000.0))]
+    pub shift_nats: f64,
     /// No second alert comes within so many values, unless it is clearly worse than the first. Default 30.
     #[schemars(range(min = 0, max = 100_000))]
     pub quiet_values: usize,
@@ -43,8 +47,9 @@ impl Default for SeriesConfig {
             limit_nats: 29.0,
             limit_rises_nats: 3.5,
             cap_nats: 12.0,
-            rest_nats: 8.0,
+            rest_nats: 9.0,
             rest_secs: 86_400.0,
+            shift_nats: 8.0,
             quiet_values: 30,
             half_life_values: 3_000.0,
             warm_values: 100,
@@ -69,6 +74,7 @@ impl SeriesConfig {
         check.within("cap_nats", self.cap_nats, 1.0, 1000.0);
         check.within("rest_nats", self.rest_nats, 0.0, 1000.0);
         check.within("rest_secs", self.rest_secs, 1.0, 8_640_000.0);
+        check.within("shift_nats", self.shift_nats, 1.0, 1000.0);
         check.count("quiet_values", self.quiet_values, 0, 100_000);
         check.within("half_life_values", self.half_life_values, 50.0, 1e9);
         check.count("warm_values", self.warm_values, 20, 100_000);

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::stats::{Tail, TwoTails};
+use crate::stats::{Sided, SmallTail, TwoSmallTails, growth};
 
 /// What a stream looks at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -51,44 +51,44 @@ const STREAMS: [(Stream, f64); 7] = [
     (Stream::Foretold, 1.0),
 ];
 
-/// What is usual costs nothing: a stream counts from this surprise on (the mean of `-ln P` by chance).
-const USUAL_NATS: f64 = 1.0;
+/// The places of two streams in [`STREAMS`], behind those with a plain sign.
+const SHAPE: usize = 5;
+const FORETOLD: usize = 6;
 
 /// One number a stream, in the order of [`STREAMS`]; distances from what was expected, of either sign.
 pub(crate) type Distances = [f64; STREAMS.len()];
 
-/// The history of all streams.
+/// The history of all streams: a histogram a side.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Evidence {
-    signed: [TwoTails; 5],
-    shape: Tail,
-    foretold: TwoTails,
+    signed: [TwoSmallTails; 5],
+    /// No shape lies nearer than at 0.
+    shape: SmallTail,
+    foretold: TwoSmallTails,
 }
 
 /// The sum, and who brought most of it.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct Weighed {
     pub(crate) nats: f64,
     pub(crate) most: Stream,
+    places: [Sided; STREAMS.len()],
 }
 
 impl Evidence {
-    /// How surprising the distances are together.
+    /// How surprising the distances are together. A stream counts from [`Tail`](crate::stats::Tail)'s nat of the usual on: what
+    /// is usual costs nothing.
     pub(crate) fn weigh(&self, distances: &Distances, cap_nats: f64) -> Weighed {
-        let [value, recent, level, step, liveliness] = &self.signed;
-        let found = [
-            value.surprise(distances[0]),
-            recent.surprise(distances[1]),
-            level.surprise(distances[2]),
-            step.surprise(distances[3]),
-            liveliness.surprise(distances[4]),
-            self.shape.surprise(distances[5]),
-            self.foretold.surprise(distances[6]),
-        ];
-        let mut weighed = Weighed { nats: 0.0, most: Stream::Value };
+        let places = distances.map(Sided::of);
+        let over = |at: usize| match at {
+            SHAPE => self.shape.over_usual(distances[SHAPE], places[SHAPE].place()),
+            FORETOLD => self.foretold.over_usual(places[FORETOLD]),
+            at => self.signed[at].over_usual(places[at]),
+        };
+        let mut weighed = Weighed { nats: 0.0, most: Stream::Value, places };
         let mut largest = 0.0;
-        for ((stream, weight), nats) in STREAMS.into_iter().zip(found) {
-            let nats = weight * (nats - USUAL_NATS).clamp(0.0, cap_nats);
+        for (at, (stream, weight)) in STREAMS.into_iter().enumerate() {
+            let nats = weight * over(at).min(cap_nats);
             weighed.nats += nats;
             if nats > largest {
                 (largest, weighed.most) = (nats, stream);
@@ -97,18 +97,14 @@ impl Evidence {
         weighed
     }
 
-    /// Bytes on the heap.
-    pub(crate) fn held(&self) -> usize {
-        let signed: usize = self.signed.iter().map(TwoTails::held).sum();
-        signed + self.shape.held() + self.foretold.held()
-    }
-
-    /// Learns the distances, counting them by `share`.
-    pub(crate) fn learn(&mut self, distances: &Distances, share: f64, half_life: f64) {
-        for (tails, distance) in self.signed.iter_mut().zip(distances) {
-            tails.push(*distance, share, half_life);
+    /// Learns what was weighed, counting it by `share`.
+    pub(crate) fn learn(&mut self, weighed: &Weighed, share: f64, half_life: f64) {
+        let growth = growth(half_life);
+        let places = &weighed.places;
+        for (tails, place) in self.signed.iter_mut().zip(places) {
+            tails.take(*place, share, growth);
         }
-        self.shape.push(distances[5], share, half_life);
-        self.foretold.push(distances[6], share, half_life);
+        self.shape.take(places[SHAPE].place(), share, growth);
+        self.foretold.take(places[FORETOLD], share, growth);
     }
 }

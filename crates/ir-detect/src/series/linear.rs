@@ -6,9 +6,9 @@ use serde::{Deserialize, Serialize};
 pub(crate) const INPUTS: usize = 7;
 /// The model forgets: about the last thousand values count.
 const FORGET: f64 = 0.999;
-/// Inputs and answers are clipped at so many deviations, errors at fewer: outliers must not bend the model.
+const REMEMBER: f64 = 1.0 / FORGET;
+/// Inputs and answers are clipped at so many times their usual size.
 const CLIP: f64 = 20.0;
-const CLIP_ERROR: f64 = 5.0;
 /// The variance of a weight before anything is known, and beyond which it is taken back to that.
 const PRIOR: f64 = 10.0;
 const LOST: f64 = 1e4;
@@ -42,19 +42,20 @@ impl Linear {
         dot(&self.weights, inputs)
     }
 
-    /// Learns that `answer` came with these inputs. `scale` is the usual size of either.
-    pub(crate) fn learn(&mut self, inputs: &[f64; INPUTS], answer: f64, scale: f64) {
-        let scale = scale.max(f64::MIN_POSITIVE);
-        let inputs = inputs.map(|input| (input / scale).clamp(-CLIP, CLIP));
-        let answer = (answer / scale).clamp(-CLIP, CLIP);
+    /// Learns that `answer` came with these inputs. `scale` is the usual size of either; errors count as no more than `error_cap`.
+    pub(crate) fn learn(&mut self, inputs: &[f64; INPUTS], answer: f64, scale: f64, error_cap: f64) {
+        let per_scale = scale.max(f64::MIN_POSITIVE).recip();
+        let inputs = inputs.map(|input| (input * per_scale).clamp(-CLIP, CLIP));
+        let answer = (answer * per_scale).clamp(-CLIP, CLIP);
+        let error_cap = (error_cap * per_scale).max(0.0);
         let gain: [f64; INPUTS] = std::array::from_fn(|row| dot(&self.covariance[row], &inputs));
-        let total = FORGET + dot(&inputs, &gain);
-        let error = (answer - dot(&self.weights, &inputs)).clamp(-CLIP_ERROR, CLIP_ERROR);
+        let per_total = (FORGET + dot(&inputs, &gain)).recip();
+        let error = (answer - dot(&self.weights, &inputs)).clamp(-error_cap, error_cap);
         for (row, by) in gain.iter().enumerate() {
-            let step = by / total;
+            let step = by * per_total;
             self.weights[row] += step * error;
             for (column, other) in gain.iter().enumerate() {
-                self.covariance[row][column] = (self.covariance[row][column] - step * other) / FORGET;
+                self.covariance[row][column] = (self.covariance[row][column] - step * other) * REMEMBER;
             }
         }
         let sound = |row: usize| (0.0..=LOST).contains(&self.covariance[row][row]);
@@ -83,7 +84,7 @@ mod tests {
                 late += 1.0;
                 errors += (answer - model.predict(&lags)).abs();
             }
-            model.learn(&lags, answer, 1.0);
+            model.learn(&lags, answer, 1.0, 5.0);
             lags[1] = lags[0];
             lags[0] = answer;
         }

@@ -1,6 +1,6 @@
 //! One series of numbers, watched without being told anything of it: the full univariate stack.
 //!
-//! Each value is seen by eight streams of evidence ([`Stream`]): how far it lies off what the hour and the weekday promise, the
+//! Each value is seen by seven streams of evidence ([`Stream`]): how far it lies off what the hour and the weekday promise, the
 //! same for the last eight values together, the mean of the last eight against the level, the step from the value before, how
 //! lively the last twelve were (a flat line counts as well as a storm), how new the shape of the last eight is, and how badly a
 //! linear model of the last five foretold it. Every stream knows its own history ([`Tail`](crate::stats::Tail)) and says in nats
@@ -10,7 +10,10 @@
 //! (`docs/detection.md`). An [alert budget](SeriesConfig::rest_nats) raises the limit after each alert and lets it fall again in a
 //! day: it is worth more than any stream.
 //!
-//! Memory is bounded: about 18 KB a series. Nothing is allocated once a series has been seen some thousand times.
+//! What lasts is another question than what is rare: [`Shift`] tells of a new level, with a history and a budget of its own, and
+//! is no part of the sum.
+//!
+//! Memory: less than 8 KB a series, all in place; nothing is ever allocated. A snapshot takes 14 KB of JSON.
 
 mod budget;
 mod config;
@@ -19,6 +22,7 @@ mod expected;
 mod linear;
 mod model;
 mod novelty;
+mod shift;
 #[cfg(test)]
 mod tests;
 mod window;
@@ -26,3 +30,4 @@ mod window;
 pub use config::SeriesConfig;
 pub use evidence::Stream;
 pub use model::{Judged, SeriesModel};
+pub use shift::Shift;

@@ -6,9 +6,10 @@ use super::SeriesConfig;
 use super::budget::Budget;
 use super::evidence::{Distances, Evidence, Stream};
 use super::expected::Expected;
-use super::linear::{INPUTS, Linear};
+use super::linear::Linear;
 use super::novelty::{Novelty, SHAPE};
-use super::window::Window;
+use super::shift::{Shift, Shifts};
+use super::window::{Window, deviation, mean};
 use crate::stats::RunningMedian;
 
 /// How many values the medians follow; they must be quicker than the tails forget.
@@ -24,6 +25,8 @@ const NOTHING: f64 = 1e-12;
 const HOT_NATS: f64 = 20.0;
 const LEAST_SHARE: f64 = 0.2;
 const ACCEPTED: f64 = 100.0;
+/// Errors of the foretold beyond so many deviations count as that: outliers must not bend the model.
+const CLIP_ERROR: f64 = 5.0;
 /// How fast the interval between values is followed.
 const INTERVAL_RATE: f64 = 0.05;
 /// Larger numbers have squares that are not finite; what is beyond counts as this.
@@ -43,6 +46,9 @@ pub struct Judged {
     pub expected: f64,
     /// What brought most of the surprise.
     pub most: Stream,
+    /// The level has changed and stays so; told once, some ten values after it began, unless an alert has told it. It is no part
+    /// of `nats`, and has a history and a budget of its own.
+    pub shift: Option<Shift>,
 }
 
 /// The model of one series. See the [module](super).
@@ -74,6 +80,7 @@ pub struct SeriesModel {
     evidence: Evidence,
     hot: f64,
     budget: Budget,
+    shifts: Shifts,
 }
 
 impl SeriesModel {
@@ -82,25 +89,33 @@ impl SeriesModel {
     pub fn push(&mut self, secs: f64, value: f64, config: &SeriesConfig) -> Judged {
         let promise = self.expected.at(secs, value);
         if !value.is_finite() || !secs.is_finite() {
-            return Judged { nats: 0.0, alert: false, hot: false, expected: promise.value, most: Stream::Value };
+            return Judged {
+                nats: 0.0,
+                alert: false,
+                hot: false,
+                expected: promise.value,
+                most: Stream::Value,
+                shift: None,
+            };
         }
         let value = value.clamp(-LARGEST, LARGEST);
         self.measure_interval(secs);
         self.seen = self.seen.saturating_add(1);
-        let before = if self.seen > 1 { self.values.back(0) } else { value };
         self.values.push(value);
         self.residuals.push(value - promise.value);
+        let lively = self.values.last::<LIVELY>();
         let shape = self.values.last::<SHAPE>();
-        let mean = self.values.mean(SHAPE);
+        let mean_now = mean(&shape);
         let flat = FLAT * promise.scale + NOTHING;
-        let liveliness = (self.values.deviation(LIVELY) + flat).ln();
-        let inputs = self.inputs(promise.level, promise.value, promise.scale);
+        let liveliness = (deviation(&lively) + flat).ln();
+        let lag = |back: usize| lively[LIVELY - 1 - back] - promise.level;
+        let inputs = [lag(1), lag(2), lag(3), lag(4), lag(5), promise.value - promise.level, promise.scale];
         let foretold = promise.level + self.linear.predict(&inputs);
         let distances: Distances = [
             value - promise.value,
-            self.residuals.mean(SHAPE),
-            mean - self.level_of_means.get().unwrap_or(mean),
-            value - before,
+            mean(&self.residuals.last::<SHAPE>()),
+            mean_now - self.level_of_means.get().unwrap_or(mean_now),
+            value - lively[LIVELY - 2],
             liveliness - self.usual_liveliness.get().unwrap_or(liveliness),
             self.novelty.distance(&shape),
             value - foretold,
@@ -108,21 +123,30 @@ impl SeriesModel {
         let weighed = self.evidence.weigh(&distances, config.cap_nats);
 
         let share = self.share(weighed.nats, config);
-        self.evidence.learn(&distances, share, config.half_life_values);
-        self.linear.learn(&inputs, value - promise.level, promise.scale);
+        self.evidence.learn(&weighed, share, config.half_life_values);
+        self.linear.learn(&inputs, value - promise.level, promise.scale, CLIP_ERROR * promise.scale);
         let rate = 2.0 / config.half_life_values.min(MEDIAN_VALUES);
-        self.level_of_means.push(mean, rate);
+        self.level_of_means.push(mean_now, rate);
         if self.seen >= LIVELY {
             self.usual_liveliness.push(liveliness, rate);
         }
         self.novelty.learn(&shape);
-        self.expected.learn(secs, value, promise, rate);
+        self.expected.learn(value, &promise, rate);
 
         let (nats, alert) = match self.seen >= config.warm_values {
             true => self.budget.judge(weighed.nats, self.interval_secs, config),
             false => (0.0, false),
         };
-        Judged { nats, alert, hot: alert || weighed.nats >= HOT_NATS, expected: promise.value, most: weighed.most }
+        let shift = self.shifts.push(secs, value, promise.foreseen, self.interval_secs, config);
+        let shift = shift.filter(|_| !self.budget.told_within(config));
+        Judged {
+            nats,
+            alert,
+            hot: alert || weighed.nats >= HOT_NATS,
+            expected: promise.value,
+            most: weighed.most,
+            shift,
+        }
     }
 
     /// How many values were seen.
@@ -134,7 +158,8 @@ impl SeriesModel {
     /// How many bytes the model holds, its own size included.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        size_of::<Self>() + self.expected.held() + self.novelty.held() + self.evidence.held()
+        // All of it lies in place; nothing is on the heap.
+        size_of::<Self>()
     }
 
     fn measure_interval(&mut self, secs: f64) {
@@ -148,11 +173,6 @@ impl SeriesModel {
             }
         }
         self.last_secs = Some(secs);
-    }
-
-    fn inputs(&self, level: f64, promised: f64, scale: f64) -> [f64; INPUTS] {
-        let lag = |back: usize| self.values.back(back) - level;
-        [lag(1), lag(2), lag(3), lag(4), lag(5), promised - level, scale]
     }
 
     /// How much a value counts for the history.

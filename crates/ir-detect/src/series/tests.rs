@@ -64,6 +64,46 @@ fn a_model_read_back_goes_on_as_before() {
 }
 
 #[test]
+fn a_series_takes_less_than_8_kb_and_its_snapshot_too_whatever_comes() {
+    let (config, mut model) = (SeriesConfig::default(), SeriesModel::default());
+    for step in 0..20_000 {
+        let value = (day(step) + noise(step)) * 10_f64.powi(step as i32 % 7);
+        model.push(f64::from(step) * 300.0, value, &config);
+    }
+    assert!(model.bytes() <= 8192, "{}", model.bytes());
+    let text = serde_json::to_string(&model).unwrap();
+    assert!(text.len() <= 16_384, "{}", text.len());
+}
+
+#[test]
+fn clocks_that_jump_and_samples_that_fail_change_no_verdict_for_long() {
+    let (config, usual) = (SeriesConfig::default(), |step: u32| 10.0 + noise(step));
+    let ten_years = 10.0 * 365.0 * 86_400.0;
+    // Each row: what the clock and the value become at a step.
+    type Case = (&'static str, fn(u32, f64, f64) -> (f64, f64));
+    let cases: [Case; 6] = [
+        ("ten years on", |step, at, value| (if step >= 3000 { at + 10.0 * 365.0 * 86_400.0 } else { at }, value)),
+        ("ten years back", |step, at, value| (if step >= 3000 { at - 10.0 * 365.0 * 86_400.0 } else { at }, value)),
+        ("a clock that stands", |step, at, value| (if step >= 3000 { 900_000.0 } else { at }, value)),
+        ("each value twice at once", |step, at, value| (at - f64::from(step % 2) * 300.0, value)),
+        ("a third is missing", |step, at, value| (at, if step % 3 == 0 { f64::NAN } else { value })),
+        ("infinities", |step, at, value| (at, if step % 37 == 0 { f64::INFINITY } else { value })),
+    ];
+    for (name, case) in cases {
+        let mut model = SeriesModel::default();
+        let mut told = Vec::new();
+        for step in 0..6000 {
+            let value = if step == 5500 { 60.0 } else { usual(step) };
+            let (at, value) = case(step, ten_years + f64::from(step) * 300.0, value);
+            if model.push(at, value, &config).alert {
+                told.push(step);
+            }
+        }
+        assert_eq!(told, [5500], "{name}");
+    }
+}
+
+#[test]
 fn a_configuration_with_errors_says_all_of_them() {
     let wrong = SeriesConfig { limit_nats: f64::NAN, warm_values: 0, ..SeriesConfig::default() };
     let text = wrong.check().unwrap_err().to_string();

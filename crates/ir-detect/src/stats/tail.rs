@@ -2,13 +2,21 @@
 
 use serde::{Deserialize, Serialize};
 
-/// Bins of a quarter of an octave each: values within 40 octaves below the largest are told apart.
-const BINS: usize = 160;
-const BINS_PER_OCTAVE: f64 = 4.0;
-/// Nats between the edges of a bin.
-const NATS_PER_BIN: f64 = std::f64::consts::LN_2 / BINS_PER_OCTAVE;
-/// Above a new histogram's first value there is room for ten octaves.
-const ROOM: i32 = 40;
+use super::packed;
+
+/// Edges a quarter of an octave apart.
+const EDGES_PER_OCTAVE: i32 = 4;
+/// Nats between two edges.
+const NATS: f64 = std::f64::consts::LN_2 / EDGES_PER_OCTAVE as f64;
+/// The powers of 2 to 0, 1/4, 1/2, 3/4 and 1.
+const QUARTERS: [f64; 5] = [1.0, 1.189_207_115_002_721, std::f64::consts::SQRT_2, 1.681_792_830_507_429, 2.0];
+/// One over the differences of the powers.
+const PER_QUARTER: [f64; 4] = [
+    1.0 / (QUARTERS[1] - QUARTERS[0]),
+    1.0 / (QUARTERS[2] - QUARTERS[1]),
+    1.0 / (QUARTERS[3] - QUARTERS[2]),
+    1.0 / (QUARTERS[4] - QUARTERS[3]),
+];
 /// The share of values that is the tail.
 const TAIL: f64 = 0.05;
 /// The exponent of the tail before anything is known of it, and how many values that belief is worth. An exponent of 4 is a
@@ -17,18 +25,37 @@ const PRIOR_SHAPE: f64 = 4.0;
 const PRIOR_VALUES: f64 = 10.0;
 /// The fit of the tail is renewed after so many values.
 const REFIT: u32 = 8;
-/// Weights grow instead of shrinking the bins, and are brought back to 1 beyond this.
+/// Weights grow instead of shrinking the counts, and are brought back to 1 beyond this.
 const MAX_WEIGHT: f64 = 1e6;
 
-/// The upper tail of values from 0 on, in 0.7 KB.
+/// Tails of so many edges and more follow the largest value always.
+const WIDE: usize = 100;
+
+/// A tail that tells values within 40 octaves (a factor of 10¹²) apart, in 0.7 KB.
+pub type Tail = TailOf<160>;
+/// A tail that tells values within 12 octaves (a factor of 4,096) apart, in 0.24 KB: enough where only the rarer half matters.
+pub type SmallTail = TailOf<48>;
+/// Both sides of [`Tail`].
+pub type TwoTails = TwoTailsOf<160>;
+/// Both sides of [`SmallTail`].
+pub type TwoSmallTails = TwoTailsOf<48>;
+
+/// The upper tail of values from 0 on, by `EDGES` edges a quarter of an octave apart.
 ///
 /// The body is the empirical distribution with an exponential forgetting; above the 95th percentile the exceedances are taken
 /// to be Pareto, with the exponent of B. M. Hill (1975): "A Simple General Approach to Inference About the Tail of a
-/// Distribution", doi:10.1214/aos/1176343247, over the logarithms of the bins. What differs: the exponent is drawn towards 4
+/// Distribution", doi:10.1214/aos/1176343247, over the logarithms of the edges. What differs: the exponent is drawn towards 4
 /// as long as the tail holds few values, and one pseudo-count keeps every probability off 0 and 1.
 ///
 /// Peaks over a threshold follow a generalised Pareto law (J. Pickands 1975, doi:10.1214/aos/1176343003); its heavy branch is
 /// used for all, which for light tails understates how rare a value is: fewer alarms, never more.
+///
+/// Kept is, for each edge, the weight of the values *at least* that large, and not the weight between two edges: a question is
+/// then answered from two numbers, and taking a value is one pass of additions without a decision.
+///
+/// The edges follow the values. Those of a narrow tail never rise so far that the larger half of all values above 0 would lie below
+/// them, so one absurd value does not hide the others; and when most come to lie below, they fall. Those of a wide one (from
+/// 100 edges on) follow the largest always: what lies 40 octaves down is the noise of rounding, however much there is of it.
 ///
 /// # Examples
 ///
@@ -43,12 +70,14 @@ const MAX_WEIGHT: f64 = 1e6;
 /// assert_eq!(tail.surprise(f64::NAN), 0.0);
 /// ```
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Tail {
-    bins: Vec<f32>,
-    /// The index of the uppermost bin, in quarters of an octave from 1.
-    top: i32,
-    /// The weight of values that lie below all bins, 0 among them.
-    below: f64,
+pub struct TailOf<const EDGES: usize> {
+    /// INVARIANT (falling): no entry is larger than the one before.
+    #[serde(with = "packed::singles")]
+    at_least: [f32; EDGES],
+    /// The lowest edge, in quarters of an octave from 1; `None` before a value above 0 was seen.
+    base: Option<i32>,
+    /// The weight of values above 0 that lie below all edges.
+    under: f64,
     total: f64,
     weight: f64,
     fit: Fit,
@@ -58,37 +87,87 @@ pub struct Tail {
 /// What the tail looks like.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 struct Fit {
-    /// Where the tail begins, in bins from 1.
-    knee: f64,
+    /// Where the tail begins: the edge below, in quarters of an octave from 1, and how far it is to the next.
+    knee: i32,
+    within: f32,
+    /// The same as a value.
+    value: f64,
     shape: f64,
 }
 
-impl Default for Tail {
-    fn default() -> Self {
-        let fit = Fit { knee: f64::MAX, shape: PRIOR_SHAPE };
-        Self { bins: Vec::new(), top: 0, below: 0.0, total: 0.0, weight: 1.0, fit, since_fit: 0 }
+/// Where a value above 0 lies: the edge at or below it, in quarters of an octave from 1, and how far it is to the next (0..1).
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Place {
+    edge: i32,
+    within: f32,
+}
+
+impl Place {
+    /// `None` for what counts as 0: values below the smallest normal number, and NaN.
+    #[inline]
+    pub(crate) fn of(value: f64) -> Option<Self> {
+        if value.is_nan() || value < f64::MIN_POSITIVE {
+            return None;
+        }
+        // The exponent and the mantissa are taken from the bits: a logarithm is only needed far out.
+        let bits = value.min(f64::MAX).to_bits();
+        let exponent = (bits >> 52) as i32 - 1023;
+        let mantissa = f64::from_bits(bits & ((1 << 52) - 1) | 1023 << 52);
+        let quarter = QUARTERS[1..4].iter().filter(|edge| mantissa >= **edge).count();
+        let within = (mantissa - QUARTERS[quarter]) * PER_QUARTER[quarter];
+        Some(Self { edge: exponent * EDGES_PER_OCTAVE + quarter as i32, within: within as f32 })
     }
 }
 
-impl Tail {
+/// The value at a place.
+fn value_at(edge: i32, within: f64) -> f64 {
+    let quarter = edge.rem_euclid(EDGES_PER_OCTAVE) as usize;
+    let octave = edge.div_euclid(EDGES_PER_OCTAVE).clamp(-1022, 1023);
+    let size = QUARTERS[quarter] + within * (QUARTERS[quarter + 1] - QUARTERS[quarter]);
+    // Powers of 2 are made from their bits.
+    f64::from_bits(((octave + 1023) as u64) << 52) * size
+}
+
+/// By how much weights grow a value, so that values count half after `half_life` of them.
+pub(crate) fn growth(half_life: f64) -> f64 {
+    (std::f64::consts::LN_2 / half_life.max(1.0)).exp()
+}
+
+impl<const EDGES: usize> Default for TailOf<EDGES> {
+    fn default() -> Self {
+        let fit = Fit { knee: i32::MAX, within: 0.0, value: f64::MAX, shape: PRIOR_SHAPE };
+        Self { at_least: [0.0; EDGES], base: None, under: 0.0, total: 0.0, weight: 1.0, fit, since_fit: 0 }
+    }
+}
+
+impl<const EDGES: usize> TailOf<EDGES> {
+    /// So many edges lie below the first value. A wide tail needs little room above it, since it follows what is larger.
+    const BELOW: i32 = if EDGES < WIDE { EDGES as i32 / 2 } else { EDGES as i32 * 3 / 4 };
+
     /// Takes a value. `share` (0..=1) is how much it counts, `half_life` after how many values it counts half. Values below 0
     /// count as 0; those that are not finite change nothing.
     pub fn push(&mut self, value: f64, share: f64, half_life: f64) {
-        if !value.is_finite() || share.is_nan() || share <= 0.0 {
-            return;
+        if value.is_finite() && share > 0.0 {
+            self.take(Place::of(value), share.min(1.0), growth(half_life));
         }
-        self.weight *= (std::f64::consts::LN_2 / half_life.max(1.0)).exp();
+    }
+
+    /// [`TailOf::push`], with what several tails have in common worked out: `share` above 0 and at most 1.
+    #[inline]
+    pub(crate) fn take(&mut self, place: Option<Place>, share: f64, growth: f64) {
+        self.weight *= growth;
         if self.weight > MAX_WEIGHT {
             self.rescale();
         }
-        let weight = self.weight * share.min(1.0);
+        let weight = self.weight * share;
         self.total += weight;
-        match self.place(value) {
-            Some(bin) => self.bins[bin] += weight as f32,
-            None => self.below += weight,
+        if let Some(place) = place {
+            let above = self.row(place.edge, weight);
+            let by = weight as f32;
+            self.at_least.iter_mut().take(above).for_each(|at_least| *at_least += by);
         }
         self.since_fit += 1;
-        if self.since_fit >= REFIT || self.fit.knee == f64::MAX {
+        if self.since_fit >= REFIT || (self.fit.knee == i32::MAX && place.is_some()) {
             self.refit();
         }
     }
@@ -96,113 +175,198 @@ impl Tail {
     /// `-ln P` that a value is at least this large, in nats: 0 for what is usual, without a history, and for NaN.
     #[must_use]
     pub fn surprise(&self, value: f64) -> f64 {
-        if value.is_nan() || value <= 0.0 || self.total <= 0.0 {
-            return 0.0;
+        match Place::of(value) {
+            Some(place) if self.total > 0.0 => {
+                let (above, beyond) = self.beyond(value, place);
+                ((self.total + 2.0 * self.weight) / (above + self.weight)).ln() + beyond
+            }
+            _ => 0.0,
         }
-        let at = position(value.min(f64::MAX));
-        // The fit may be some values old: only the place of the knee and the steepness beyond are taken from it, so that the
-        // two pieces always meet.
-        let above = self.above(at.min(self.fit.knee));
-        let nats = -((above / self.weight + 1.0) / (self.total / self.weight + 2.0)).ln();
-        nats + self.fit.shape * (at - self.fit.knee).max(0.0) * NATS_PER_BIN
     }
 
-    /// Bytes on the heap.
+    /// What [`TailOf::surprise`] is over one nat, the mean of what chance brings. Most values are not that rare, and are told so
+    /// without a logarithm.
+    #[inline]
+    pub(crate) fn over_usual(&self, value: f64, place: Option<Place>) -> f64 {
+        let Some(place) = place else { return 0.0 };
+        let (above, beyond) = self.beyond(value, place);
+        let (all, above) = (self.total + 2.0 * self.weight, above + self.weight);
+        let usual = beyond == 0.0 && above * std::f64::consts::E >= all;
+        if usual { 0.0 } else { ((all / above).ln() + beyond - 1.0).max(0.0) }
+    }
+
+    /// The value that a share (0..1) of all values exceeds; 0 where fewer are above 0, and without a history.
+    #[must_use]
+    pub fn exceeded_by(&self, share: f64) -> f64 {
+        match self.place_of(share * self.total) {
+            Some((base, row, within)) => value_at(base + row as i32, within),
+            None => 0.0,
+        }
+    }
+
+    /// The lowest edge, the row, and how far it is to the next where just so much weight is above; `None` where less is above 0.
+    fn place_of(&self, wanted: f64) -> Option<(i32, usize, f64)> {
+        let at_least = |row: usize| f64::from(self.at_least.get(row).copied().unwrap_or(0.0));
+        let above = self.at_least.partition_point(|at_least| f64::from(*at_least) > wanted);
+        let row = above.checked_sub(1)?;
+        Some((self.base?, row, (at_least(row) - wanted) / (at_least(row) - at_least(above))))
+    }
+
+    /// Bytes on the heap: none.
     #[must_use]
     pub fn held(&self) -> usize {
-        self.bins.capacity() * size_of::<f32>()
+        0
     }
 
-    /// The bin of a value, after making room for it above; `None` below all bins.
-    fn place(&mut self, value: f64) -> Option<usize> {
-        if value < f64::MIN_POSITIVE {
-            return None;
+    /// The weight above a value, but no farther out than the knee, and the nats from there on by the fitted tail. The fit may be
+    /// some values old: only the place of the knee and the steepness beyond are taken from it, so that the two pieces always meet.
+    #[inline]
+    fn beyond(&self, value: f64, place: Place) -> (f64, f64) {
+        let at_least = |row: i32| {
+            f64::from(usize::try_from(row).ok().and_then(|row| self.at_least.get(row)).copied().unwrap_or(0.0))
+        };
+        let base = self.base.unwrap_or(place.edge);
+        let fit = &self.fit;
+        let in_tail = place.edge > fit.knee || (place.edge == fit.knee && place.within >= fit.within);
+        let (edge, within) = if in_tail { (fit.knee, fit.within) } else { (place.edge, place.within) };
+        let row = edge - base;
+        let (here, next) = (at_least(row.max(0)), at_least((row + 1).max(0)));
+        let above = here + (next - here) * f64::from(within);
+        if !in_tail {
+            return (above, 0.0);
         }
-        let at = position(value).floor() as i32;
-        if self.bins.is_empty() {
-            self.bins = vec![0.0; BINS];
-            self.top = at + ROOM;
-        }
-        if at > self.top {
-            let shift = (at - self.top) as usize;
-            let lost = shift.min(BINS);
-            self.below += self.bins[..lost].iter().map(|bin| f64::from(*bin)).sum::<f64>();
-            self.bins.rotate_left(lost);
-            self.bins[BINS - lost..].fill(0.0);
-            self.top = at;
-        }
-        usize::try_from(BINS as i32 - 1 - (self.top - at)).ok()
+        (above, fit.shape * (value.min(f64::MAX).ln() - fit.value.ln()).max(0.0))
     }
 
-    /// Where the lowest bin begins.
-    fn base(&self) -> f64 {
-        f64::from(self.top - (BINS as i32 - 1))
+    /// How many edges are at or below a place, after moving them if that must be.
+    #[inline]
+    fn row(&mut self, edge: i32, weight: f64) -> usize {
+        let base = *self.base.get_or_insert(edge - Self::BELOW);
+        let row = edge - base;
+        if (0..EDGES as i32).contains(&row) { row as usize + 1 } else { self.moved(edge, base, weight) }
     }
 
-    /// The weight above a position, linear within its bin.
-    fn above(&self, at: f64) -> f64 {
-        let base = self.base();
-        let inside = ((at - base).max(0.0) as usize).min(self.bins.len());
-        let whole: f64 = self.bins.iter().skip(inside + 1).map(|bin| f64::from(*bin)).sum();
-        let part =
-            self.bins.get(inside).map_or(0.0, |bin| f64::from(*bin) * (base + inside as f64 + 1.0 - at).min(1.0));
-        whole + part
+    /// Moves the edges for a value above or below all of them.
+    #[cold]
+    fn moved(&mut self, edge: i32, base: i32, weight: f64) -> usize {
+        let all = self.at_least[0];
+        if edge >= base {
+            let wanted = (edge - base) as usize - (EDGES - 1);
+            let half = 0.5 * (f64::from(all) + self.under);
+            let allowed = self.at_least.partition_point(|at_least| f64::from(*at_least) >= half).saturating_sub(1);
+            // With nothing but zeros so far, the edges may go anywhere.
+            let by = if all > 0.0 && EDGES < WIDE { wanted.min(allowed) } else { wanted };
+            let dropped = by.min(EDGES);
+            self.under += f64::from(all - self.at_least.get(dropped).copied().unwrap_or(0.0));
+            self.at_least.copy_within(dropped.., 0);
+            self.at_least[EDGES - dropped..].fill(0.0);
+            self.base = Some(base + by as i32);
+            self.fit.knee = i32::MAX;
+            return EDGES;
+        }
+        self.under += weight;
+        if EDGES >= WIDE || self.under <= f64::from(all) {
+            return 0;
+        }
+        // How the values under the edges lie among each other is not known; what comes will tell.
+        let by = ((base - edge) as usize + EDGES / 2).min(EDGES);
+        self.at_least.copy_within(..EDGES - by, by);
+        self.at_least[..by].fill(all);
+        self.under = 0.0;
+        self.base = Some(edge - EDGES as i32 / 2);
+        self.fit.knee = i32::MAX;
+        EDGES / 2 + 1
     }
 
     fn refit(&mut self) {
         self.since_fit = 0;
-        let (base, wanted) = (self.base(), TAIL * self.total);
-        let (mut inside, mut excess, mut knee) = (0.0, 0.0, base);
-        for (bin, weight) in self.bins.iter().enumerate().rev().map(|(bin, weight)| (bin as f64, f64::from(*weight))) {
-            if weight > 0.0 && inside + weight >= wanted {
-                knee = base + bin + 1.0;
-                break;
-            }
-            inside += weight;
-            excess += weight * (base + bin + 0.5);
-        }
-        let values = inside / self.weight;
-        let excess = ((excess - inside * knee) / self.weight).max(0.0) * NATS_PER_BIN;
-        self.fit = Fit { knee, shape: (values + PRIOR_VALUES) / (excess + PRIOR_VALUES / PRIOR_SHAPE) };
+        let Some(base) = self.base else { return };
+        let wanted = TAIL * self.total;
+        let at_least = |row: usize| f64::from(self.at_least.get(row).copied().unwrap_or(0.0));
+        let above = self.at_least.partition_point(|at_least| f64::from(*at_least) > wanted);
+        // Where fewer than the share are above 0 at all, the tail is all of them.
+        let (row, within) = match above.checked_sub(1) {
+            Some(row) => (row, (at_least(row) - wanted) / (at_least(row) - at_least(above))),
+            None => (0, 0.0),
+        };
+        let inside = at_least(row) + (at_least(row + 1) - at_least(row)) * within;
+        // The sum over values of their distance from the knee, each taken to be in the middle between its edges.
+        let further: f32 = self.at_least.iter().skip(row + 2).take_while(|at_least| **at_least > 0.0).sum();
+        let next = at_least(row + 1);
+        let excess = (1.0 - within) * 0.5 * (inside + next) + 0.5 * next + f64::from(further);
+        let shape = (inside / self.weight + PRIOR_VALUES) / (excess / self.weight * NATS + PRIOR_VALUES / PRIOR_SHAPE);
+        let knee = base + row as i32;
+        self.fit = Fit { knee, within: within as f32, value: value_at(knee, within), shape };
     }
 
+    #[cold]
     fn rescale(&mut self) {
         let by = self.weight.recip();
-        for bin in &mut self.bins {
-            *bin *= by as f32;
-        }
-        self.below *= by;
+        self.at_least.iter_mut().for_each(|at_least| *at_least *= by as f32);
+        self.under *= by;
         self.total *= by;
         self.weight = 1.0;
     }
 }
 
-/// Where a value above 0 lies, in bins from 1.
-fn position(value: f64) -> f64 {
-    BINS_PER_OCTAVE * value.log2()
-}
-
 /// Two tails: what is above 0 and what is below, told apart because most metrics are lopsided.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct TwoTails {
-    up: Tail,
-    down: Tail,
+pub struct TwoTailsOf<const EDGES: usize> {
+    up: TailOf<EDGES>,
+    down: TailOf<EDGES>,
 }
 
-impl TwoTails {
-    /// See [`Tail::push`]; either sign.
-    pub fn push(&mut self, value: f64, share: f64, half_life: f64) {
-        self.up.push(value.max(0.0), share, half_life);
-        self.down.push((-value).max(0.0), share, half_life);
+/// A value of either sign with its place by size.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Sided {
+    size: f64,
+    place: Option<Place>,
+    up: bool,
+}
+
+impl Sided {
+    #[inline]
+    pub(crate) fn of(value: f64) -> Self {
+        Self { size: value.abs(), place: Place::of(value.abs()), up: value >= 0.0 }
     }
 
-    /// Bytes on the heap.
+    /// By size alone.
+    #[inline]
+    pub(crate) fn place(self) -> Option<Place> {
+        self.place
+    }
+}
+
+impl<const EDGES: usize> TwoTailsOf<EDGES> {
+    /// See [`TailOf::push`]; either sign.
+    pub fn push(&mut self, value: f64, share: f64, half_life: f64) {
+        if value.is_finite() && share > 0.0 {
+            self.take(Sided::of(value), share.min(1.0), growth(half_life));
+        }
+    }
+
+    /// See [`TailOf::take`].
+    #[inline]
+    pub(crate) fn take(&mut self, value: Sided, share: f64, growth: f64) {
+        let (hit, other) = if value.up { (&mut self.up, &mut self.down) } else { (&mut self.down, &mut self.up) };
+        hit.take(value.place, share, growth);
+        other.take(None, share, growth);
+    }
+
+    /// See [`TailOf::over_usual`].
+    #[inline]
+    pub(crate) fn over_usual(&self, value: Sided) -> f64 {
+        let tail = if value.up { &self.up } else { &self.down };
+        tail.over_usual(value.size, value.place)
+    }
+
+    /// Bytes on the heap: none.
     #[must_use]
     pub fn held(&self) -> usize {
-        self.up.held() + self.down.held()
+        0
     }
 
-    /// See [`Tail::surprise`]: of a value at least as far out on the same side.
+    /// See [`TailOf::surprise`]: of a value at least as far out on the same side.
     #[must_use]
     pub fn surprise(&self, value: f64) -> f64 {
         if value >= 0.0 { self.up.surprise(value) } else { self.down.surprise(-value) }
@@ -210,58 +374,4 @@ impl TwoTails {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    fn learned(values: impl IntoIterator<Item = f64>) -> Tail {
-        let mut tail = Tail::default();
-        values.into_iter().for_each(|value| tail.push(value, 1.0, 1e9));
-        tail
-    }
-
-    #[test]
-    fn a_pareto_sample_gives_back_its_own_tail() {
-        // Quantiles of a Pareto law with exponent 2: P(X >= x) = x^-2, so 100 is 9.21 nats out.
-        let n = 20_000;
-        let tail = learned((0..n).map(|k| ((f64::from(k) + 0.5) / f64::from(n)).powf(-0.5)));
-        for (value, nats) in [(2.0_f64, 2.0 * 2.0_f64.ln()), (10.0, 4.605), (100.0, 9.21), (1000.0, 13.8)] {
-            let found = tail.surprise(value);
-            assert!((found - nats).abs() < 0.05 * nats + 0.1, "{value}: {found} and not {nats}");
-        }
-    }
-
-    #[test]
-    fn old_values_count_less_and_a_share_counts_less() {
-        let mut tail = learned([]);
-        (0..100).for_each(|_| tail.push(100.0, 1.0, 10.0));
-        (0..100).for_each(|_| tail.push(1.0, 1.0, 10.0));
-        assert!(tail.surprise(50.0) > 3.0);
-        let (mut whole, mut part) = (learned((0..500).map(f64::from)), learned((0..500).map(f64::from)));
-        (0..20).for_each(|_| whole.push(1e6, 1.0, 1e9));
-        (0..20).for_each(|_| part.push(1e6, 0.1, 1e9));
-        assert!(part.surprise(1e6) > whole.surprise(1e6) + 1.0);
-    }
-
-    proptest! {
-        #[test]
-        fn any_history_is_survived_and_more_is_never_less_surprising(
-            values in proptest::collection::vec(any::<f64>(), 0..200), a in any::<f64>(), b in any::<f64>(),
-        ) {
-            let tail = learned(values);
-            let (a, b) = (tail.surprise(a.abs().min(b.abs())), tail.surprise(a.abs().max(b.abs())));
-            prop_assert!(a.is_finite() && b.is_finite() && a >= 0.0);
-            prop_assert!(a <= b + 1e-9, "{} {}", a, b);
-        }
-
-        #[test]
-        fn the_unit_of_the_values_does_not_matter(
-            values in proptest::collection::vec(0.0..1e3f64, 30..200), probe in 0.0..1e5f64, octaves in -20..20i32,
-        ) {
-            let unit = f64::from(octaves).exp2();
-            let (plain, scaled) = (learned(values.iter().copied()), learned(values.iter().map(|v| v * unit)));
-            let (a, b) = (plain.surprise(probe), scaled.surprise(probe * unit));
-            prop_assert!((a - b).abs() < 1e-3, "{} {}", a, b);
-        }
-    }
-}
+mod tests;

@@ -8,5 +8,6 @@ mod laws;
 mod masses;
 mod office;
 mod responder;
+mod series;
 mod shop;
 mod testkit;
