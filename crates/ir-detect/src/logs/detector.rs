@@ -33,7 +33,7 @@ use crate::anomaly::{self};
 use crate::check::Check;
 
 const NAME: &str = "log_templates";
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 /// Larger snapshots are refused when read.
 const MAX_SNAPSHOT_BYTES: usize = 1 << 30;
 
@@ -41,8 +41,8 @@ const MAX_SNAPSHOT_BYTES: usize = 1 << 30;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct LogTemplatesConfig {
-    /// Lines are counted over windows of this length, and of twice this, six steps each. Seconds, default 60.
-    #[schemars(range(min = 6, max = 86_400))]
+    /// Lines are counted over windows of this length, and of twice this, in steps of a twelfth. Seconds, default 60.
+    #[schemars(range(min = 12, max = 86_400))]
     pub window_secs: u64,
     /// Nothing is said of an entity before so many seconds of its lines were read. Default 300.
     #[schemars(range(min = 0, max = 864_000))]
@@ -54,6 +54,14 @@ pub struct LogTemplatesConfig {
     /// What is over sooner is not told: restarts and retries. Seconds, default 60.
     #[schemars(range(min = 0, max = 86_400))]
     pub lasting_secs: u64,
+    /// The same for a failure of an entity's own that most pieces of work write of which few did before: bursts of requests that
+    /// cannot be served. Seconds, default 20.
+    #[schemars(range(min = 0, max = 86_400))]
+    pub failing_secs: u64,
+    /// The same for a statement that most pieces of work are without to which it belongs: instances of two programs side by side
+    /// while one replaces the other. Seconds, default 35.
+    #[schemars(range(min = 0, max = 86_400))]
+    pub missing_secs: u64,
     /// Surprise of a fatal line never seen before that is told at once, in nats. Default 6.
     #[schemars(range(min = 1.0, max = 1000.0))]
     pub fatal_nats: f64,
@@ -83,7 +91,7 @@ pub struct LogTemplatesConfig {
     pub bounds: anomaly::Bounds,
     /// Limits of the miner.
     pub miner: MinerConfig,
-    /// When episodes begin and end; a look is a step. Default: they begin at once and end after 6 good steps.
+    /// When episodes begin and end; a look is a step. Default: they begin at once and end after 12 good steps.
     pub episode: EpisodeConfig,
 }
 
@@ -94,6 +102,8 @@ impl Default for LogTemplatesConfig {
             warm_secs: 300,
             false_alarms_per_hour: 0.1,
             lasting_secs: 60,
+            failing_secs: 20,
+            missing_secs: 35,
             fatal_nats: 6.0,
             rare_secs: 86_400,
             min_burst: 10,
@@ -104,7 +114,7 @@ impl Default for LogTemplatesConfig {
             young_secs: 900,
             bounds: anomaly::Bounds::default(),
             miner: MinerConfig::default(),
-            episode: EpisodeConfig { begin_looks: 1, end_looks: 6, ..EpisodeConfig::default() },
+            episode: EpisodeConfig { begin_looks: 1, end_looks: 12, ..EpisodeConfig::default() },
         }
     }
 }
@@ -113,10 +123,12 @@ impl LogTemplatesConfig {
     fn check(&self) -> Vec<Problem> {
         let size = |value: u64| usize::try_from(value).unwrap_or(usize::MAX);
         let mut check = Check::default();
-        check.count("window_secs", size(self.window_secs), 6, 86_400);
+        check.count("window_secs", size(self.window_secs), 12, 86_400);
         check.count("warm_secs", size(self.warm_secs), 0, 864_000);
         check.within("false_alarms_per_hour", self.false_alarms_per_hour, 1e-6, 1e6);
         check.count("lasting_secs", size(self.lasting_secs), 0, 86_400);
+        check.count("failing_secs", size(self.failing_secs), 0, 86_400);
+        check.count("missing_secs", size(self.missing_secs), 0, 86_400);
         check.within("fatal_nats", self.fatal_nats, 1.0, 1000.0);
         check.count("rare_secs", size(self.rare_secs), 60, 31_536_000);
         check.count("min_burst", size(self.min_burst), 1, 1_000_000_000);
@@ -147,7 +159,11 @@ impl LogTemplatesConfig {
 
     /// Steps from the first to the last raised one, both among them, of what lasts for long enough wherever steps are cut.
     pub(super) fn lasting_ticks(&self) -> usize {
-        let steps = (self.lasting_secs * HORIZON as u64).div_ceil(self.window_secs.max(1)) + 2;
+        self.steps(self.lasting_secs)
+    }
+
+    pub(super) fn steps(&self, secs: u64) -> usize {
+        let steps = (secs * HORIZON as u64).div_ceil(self.window_secs.max(1)) + 2;
         usize::try_from(steps).unwrap_or(TICKS).min(TICKS)
     }
 }
