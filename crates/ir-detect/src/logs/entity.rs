@@ -33,8 +33,15 @@ const GONE_BLOCKS: u32 = 5;
 const LEAST_RAISED: usize = 3;
 /// Steps in which an entity wrote something every time is not away.
 const WRITES: usize = 6;
-/// Where at least this share of the work is not as usual, it is told sooner.
+/// Where at least this share of the work is not as usual, and was so in the last steps, it is told sooner. What is without a line in
+/// less than the other share is not told: what people ask for changes.
 const MOST: f64 = 0.5;
+const MANY: f64 = 0.3;
+const GOES_ON: usize = 2;
+/// Steps without a line, and how surprising they must be, of an entity that is away; and for how long it is just away, not gone.
+const AWAY: usize = 3;
+const AWAY_NATS: f64 = 8.0;
+const GONE: Duration = Duration::from_secs(300);
 
 /// What is known of one entity's lines.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -339,10 +346,18 @@ impl Watched {
         }
     }
 
-    /// What the last steps say of every statement and every order. Counts how much was judged, by family.
+    /// Whether it writes nothing, which chance does not do, and did until lately.
+    pub(super) fn is_away(&self, now: Timestamp) -> bool {
+        let silent = self.heard >= AWAY && self.lines.recent.sum(AWAY) == 0.0 && now.since(self.last) < GONE;
+        silent && self.lines.rate.fewer(0.0, AWAY as f64) >= AWAY_NATS
+    }
+
+    /// What the last steps say of every statement and every order; `calm` says that nobody was away. Counts how much was judged, by
+    /// family.
     pub(super) fn suspect(
         &self,
         now: Timestamp,
+        calm: bool,
         config: &LogTemplatesConfig,
         tests: &mut [u32],
         mut found: impl FnMut(Suspicion),
@@ -362,9 +377,10 @@ impl Watched {
             let lasting = verdict.span >= config.lasting_ticks() && verdict.raised >= LEAST_RAISED;
             lasting && verdict.seen >= least as f64 && verdict.seen >= ratio * verdict.expected
         };
-        // Where most of the work is not as usual, less than the usual time will do.
+        // Where most of the work is not as usual and nobody is away who could explain it, less than the usual time will do.
         let odd = |verdict: &Verdict, sooner: usize| {
-            let span = if verdict.share >= MOST { sooner } else { config.lasting_ticks() };
+            let soon = calm && verdict.share >= MOST && verdict.calm <= GOES_ON;
+            let span = if soon { sooner } else { config.lasting_ticks() };
             let large = verdict.seen >= config.min_errors as f64 && verdict.seen >= config.burst_ratio * verdict.expected;
             large && verdict.span >= span && verdict.raised >= LEAST_RAISED
         };
@@ -400,8 +416,8 @@ impl Watched {
         }
         for (id, after) in &self.follow.after {
             let Some(next) = after.usual else { continue };
-            let verdict = after.misses.more(|ticks| after.trials.sum(ticks).max(0.5), config.burst_ratio, false);
-            let worth = large(&verdict, config.min_errors, config.burst_ratio);
+            let verdict = after.misses.more_of(&after.trials, config.burst_ratio);
+            let worth = verdict.share >= MOST && large(&verdict, config.min_errors, config.burst_ratio);
             tell(*id, About::Successor(next, after.instead), Family::Order, Direction::Gone, verdict, worth);
         }
         // One failure may be in pieces of several kinds: where it says most is told.
@@ -410,7 +426,7 @@ impl Watched {
             for member in &kind.members {
                 if member.belongs {
                     let verdict = member.odd.more_of(&kind.trials, config.burst_ratio);
-                    let worth = odd(&verdict, config.steps(config.missing_secs));
+                    let worth = verdict.share >= MANY && odd(&verdict, config.steps(config.missing_secs));
                     tell(*id, About::Work(member.id), Family::Order, Direction::Gone, verdict, worth);
                 } else if member.fails {
                     let verdict = member.odd.more_of(&kind.pieces, config.burst_ratio);

@@ -120,6 +120,8 @@ pub(super) struct Verdict {
     pub(super) raised: usize,
     /// Of trials: the share of those in the span that were hits.
     pub(super) share: f64,
+    /// Ticks since the last raised one.
+    pub(super) calm: usize,
 }
 
 impl Usual {
@@ -203,6 +205,7 @@ impl Usual {
         (worst.span, worst.raised, end) = self.run(&worst, ratio);
         let among = total(&trials.last(TICKS)[end - worst.span..end]);
         let hits = total(&self.recent.last(TICKS)[end - worst.span..end]);
+        worst.calm = TICKS - end;
         worst.share = hits / among.max(hits).max(1.0);
         worst
     }
@@ -219,6 +222,6 @@ impl Usual {
         let seen = self.recent.sum(TICKS);
         let expected = self.rate.expected(exposure);
         let nats = self.rate.fewer(seen, exposure);
-        Verdict { nats, expected, seen, ticks: TICKS, span: TICKS, raised: TICKS, share: 0.0 }
+        Verdict { nats, expected, seen, ticks: TICKS, span: TICKS, raised: TICKS, ..Verdict::default() }
     }
 }
