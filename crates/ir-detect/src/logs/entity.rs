@@ -38,10 +38,6 @@ const WRITES: usize = 6;
 const MOST: f64 = 0.5;
 const MANY: f64 = 0.3;
 const GOES_ON: usize = 2;
-/// Steps without a line, and how surprising they must be, of an entity that is away; and for how long it is just away, not gone.
-const AWAY: usize = 3;
-const AWAY_NATS: f64 = 8.0;
-const GONE: Duration = Duration::from_secs(300);
 
 /// What is known of one entity's lines.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -242,8 +238,9 @@ impl Watched {
         }
         self.retire(now, config);
         for (id, after) in &mut self.follow.after {
-            let accepted = after.usual.is_some_and(|next| accepted(*id, About::Successor(next, None)));
-            after.learn(config.burst_ratio, accepted);
+            let about = after.usual.map(|next| About::Successor(next, None));
+            let told = about.is_some_and(|about| tracks.is_open(&key(entity, *id, about)));
+            after.learn(config.burst_ratio, told, about.is_some_and(|about| accepted(*id, about)));
         }
         for (id, kind) in &mut self.works.kinds {
             kind.learn(config.burst_ratio, |member: &Member| match member.belongs {
@@ -303,7 +300,7 @@ impl Watched {
         self.lines.recent.clear();
         self.failures.recent.clear();
         for after in self.follow.after.values_mut() {
-            after.learn(config.burst_ratio, false);
+            after.learn(config.burst_ratio, after.told, false);
             after.clear();
         }
         for kind in self.works.kinds.values_mut() {
@@ -346,18 +343,10 @@ impl Watched {
         }
     }
 
-    /// Whether it writes nothing, which chance does not do, and did until lately.
-    pub(super) fn is_away(&self, now: Timestamp) -> bool {
-        let silent = self.heard >= AWAY && self.lines.recent.sum(AWAY) == 0.0 && now.since(self.last) < GONE;
-        silent && self.lines.rate.fewer(0.0, AWAY as f64) >= AWAY_NATS
-    }
-
-    /// What the last steps say of every statement and every order; `calm` says that nobody was away. Counts how much was judged, by
-    /// family.
+    /// What the last steps say of every statement and every order. Counts how much was judged, by family.
     pub(super) fn suspect(
         &self,
         now: Timestamp,
-        calm: bool,
         config: &LogTemplatesConfig,
         tests: &mut [u32],
         mut found: impl FnMut(Suspicion),
@@ -377,9 +366,9 @@ impl Watched {
             let lasting = verdict.span >= config.lasting_ticks() && verdict.raised >= LEAST_RAISED;
             lasting && verdict.seen >= least as f64 && verdict.seen >= ratio * verdict.expected
         };
-        // Where most of the work is not as usual and nobody is away who could explain it, less than the usual time will do.
+        // Where most of the work is not as usual, less than the usual time will do.
         let odd = |verdict: &Verdict, sooner: usize| {
-            let soon = calm && verdict.share >= MOST && verdict.calm <= GOES_ON;
+            let soon = verdict.share >= MOST && verdict.calm <= GOES_ON;
             let span = if soon { sooner } else { config.lasting_ticks() };
             let large = verdict.seen >= config.min_errors as f64 && verdict.seen >= config.burst_ratio * verdict.expected;
             large && verdict.span >= span && verdict.raised >= LEAST_RAISED
@@ -416,8 +405,9 @@ impl Watched {
         }
         for (id, after) in &self.follow.after {
             let Some(next) = after.usual else { continue };
-            let verdict = after.misses.more_of(&after.trials, config.burst_ratio);
-            let worth = verdict.share >= MOST && large(&verdict, config.min_errors, config.burst_ratio);
+            let verdict = after.misses.more(|ticks| after.trials.sum(ticks).max(0.5), config.burst_ratio, false);
+            let most = verdict.seen >= MOST * after.trials.sum(verdict.ticks);
+            let worth = most && large(&verdict, config.min_errors, config.burst_ratio);
             tell(*id, About::Successor(next, after.instead), Family::Order, Direction::Gone, verdict, worth);
         }
         // One failure may be in pieces of several kinds: where it says most is told.

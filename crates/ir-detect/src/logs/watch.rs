@@ -29,9 +29,6 @@ const JUMP: Duration = Duration::from_secs(600);
 /// The number of tests is a mean over so many steps.
 const TESTS_TICKS: f64 = 120.0;
 
-/// Steps after somebody was away in which failures of others may still be explained by it.
-const CALM: u64 = 4;
-
 /// Three families of tests, each with a third of the budget. Failures are few, and must not pay for the many tests of other lines
 /// (C. Genovese, K. Roeder, L. Wasserman 2006, "False discovery control with p-value weighting", doi:10.1093/biomet/93.3.509).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,8 +51,6 @@ pub(super) struct Watch {
     tick: Option<Timestamp>,
     /// Steps with lines so far.
     ticks: u64,
-    /// The last step in which somebody was away.
-    away: u64,
     /// Tests of a step, on average, by family.
     tests: [f64; FAMILIES],
 }
@@ -210,12 +205,8 @@ impl Watch {
         let sizes = self.entities.values().map(Watched::size);
         let (statements, members) = sizes.fold((0, 0), |sum, of| (sum.0 + of.0, sum.1 + of.1));
         self.room = Room::beside(statements, members, self.entities.len());
-        if self.entities.values().any(|watched| watched.is_away(end)) {
-            self.away = self.ticks;
-        }
-        let calm = self.away == 0 || self.ticks - self.away > CALM;
         for (entity, watched) in &self.entities {
-            watched.suspect(end, calm, config, &mut tests, |suspicion| found.push((entity, watched, suspicion)));
+            watched.suspect(end, config, &mut tests, |suspicion| found.push((entity, watched, suspicion)));
         }
         let weight = (1.0 / self.ticks as f64).max(1.0 / TESTS_TICKS);
         for (mean, now) in self.tests.iter_mut().zip(tests) {

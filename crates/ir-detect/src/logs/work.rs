@@ -32,8 +32,8 @@ const MAX_KINDS: usize = 256;
 /// Pieces after which half of what was learned of members is forgotten.
 const HALF_LIFE: f64 = 2000.0;
 /// Pieces before a member is believed, and the share of them that must hold it.
-const ENOUGH: f64 = 10.0;
-const NEARLY_ALWAYS: f64 = 0.9;
+const ENOUGH: f64 = 20.0;
+const NEARLY_ALWAYS: f64 = 0.95;
 /// What is held less often than this belongs no more.
 const NO_LONGER: f64 = 0.7;
 /// A member that so many pieces with new statements in a row are without went with the old program.
