@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use incident_response::core::journal::{Body, Event, Fact, Record};
 use incident_response::core::{
-    AnomalyId, BootId, Clock, Ctx, Cursor, Detector, EntityId, MemoryJournal, Moment, Polled, Result, SignalSource, Timestamp,
+    AnomalyId, BootId, Clock, Ctx, Cursor, Detector, EntityId, MemoryJournal, Moment, Polled, Result, SignalSource,
+    Timestamp,
 };
 use incident_response::detect::logs::{LogTemplates, LogTemplatesConfig};
 use incident_response::detect::traces::{TraceConfig, TraceDetector};

@@ -79,7 +79,15 @@ impl Telling {
     }
 
     /// A service has answered a request.
-    pub fn answered(&mut self, (at, id): (usize, &EntityId), call: Call, time: Timestamp, secs: f64, code: &str, own: bool) {
+    pub fn answered(
+        &mut self,
+        (at, id): (usize, &EntityId),
+        call: Call,
+        time: Timestamp,
+        secs: f64,
+        code: &str,
+        own: bool,
+    ) {
         let n = self.random.bits() % 10_000;
         let took = std::time::Duration::from_secs_f64(secs);
         let what = if self.versions[at].is_multiple_of(2) { "took the order of" } else { "accepted the request of" };

@@ -34,9 +34,10 @@ const LEAST_RAISED: usize = 3;
 /// Steps in which an entity wrote something every time is not away.
 const WRITES: usize = 6;
 /// Where at least this share of the work is not as usual, and was so in the last steps, it is told sooner. What is without a line in
-/// less than the other share is not told: what people ask for changes.
+/// less than the second share is not told, because what people ask for changes; nor a failure in less than the third.
 const MOST: f64 = 0.5;
 const MANY: f64 = 0.3;
+const SOME: f64 = 0.05;
 const GOES_ON: usize = 2;
 
 /// What is known of one entity's lines.
@@ -370,7 +371,8 @@ impl Watched {
         let odd = |verdict: &Verdict, sooner: usize| {
             let soon = verdict.share >= MOST && verdict.calm <= GOES_ON;
             let span = if soon { sooner } else { config.lasting_ticks() };
-            let large = verdict.seen >= config.min_errors as f64 && verdict.seen >= config.burst_ratio * verdict.expected;
+            let large =
+                verdict.seen >= config.min_errors as f64 && verdict.seen >= config.burst_ratio * verdict.expected;
             large && verdict.span >= span && verdict.raised >= LEAST_RAISED
         };
         let rare = self.templates.iter().filter(|(_, statement)| statement.is_rare_failure());
@@ -420,7 +422,7 @@ impl Watched {
                     tell(*id, About::Work(member.id), Family::Order, Direction::Gone, verdict, worth);
                 } else if member.fails {
                     let verdict = member.odd.more_of(&kind.pieces, config.burst_ratio);
-                    let worth = odd(&verdict, config.steps(config.failing_secs));
+                    let worth = verdict.share >= SOME && odd(&verdict, config.steps(config.failing_secs));
                     let rank = |worth: bool, verdict: &Verdict| (worth, verdict.nats);
                     let held = failing.entry(member.id).or_insert((*id, verdict, worth));
                     if rank(worth, &verdict) > rank(held.2, &held.1) {

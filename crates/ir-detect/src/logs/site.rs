@@ -24,8 +24,8 @@ const STALE: Duration = Duration::from_secs(3600);
 
 /// Endings of source files.
 const ENDINGS: [&[u8]; 22] = [
-    b"c", b"cc", b"cpp", b"cs", b"cxx", b"ex", b"go", b"groovy", b"h", b"hpp", b"java", b"js", b"kt", b"php", b"pl", b"py",
-    b"rb", b"rs", b"scala", b"swift", b"ts", b"tsx",
+    b"c", b"cc", b"cpp", b"cs", b"cxx", b"ex", b"go", b"groovy", b"h", b"hpp", b"java", b"js", b"kt", b"php", b"pl",
+    b"py", b"rb", b"rs", b"scala", b"swift", b"ts", b"tsx",
 ];
 
 /// The hash of the first place that the line names; 0 where there is none.

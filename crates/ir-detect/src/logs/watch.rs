@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize};
 
 use super::detector::LogTemplatesConfig;
 use super::elsewhere::Elsewhere;
-use super::room::Room;
 use super::entity::Watched;
+use super::room::Room;
 use super::usual::{HORIZON, TICKS, Verdict};
 use super::{TemplateId, TemplateMiner};
 use crate::anomaly::episode::Verdict as Told;

@@ -189,7 +189,11 @@ async fn what_goes_on_right_after_a_short_gap_is_told_once() {
     let after = detect(&detector, &usual(1350, 1700)).await;
     assert!(after.iter().any(|anomaly| anomaly.phase == Phase::Ended), "{after:?}");
     // After a gap that is longer than what people live with, it is told again.
-    assert_eq!(began(&detect(&detector, &broken(4000, 4050)).await).len(), 1);
+    let detector = self::detector();
+    detect(&detector, &usual(0, 900)).await;
+    assert_eq!(began(&detect(&detector, &broken(900, 950)).await).len(), 1);
+    let again = began(&detect(&detector, &broken(2600, 2660)).await);
+    assert!(again.contains(&(Direction::New, "failing".to_owned())), "{again:?}");
 }
 
 #[tokio::test]
