@@ -1,20 +1,27 @@
-//! The detector of log templates: failures that were not there, statements that burst or vanish, and work that breaks off.
+//! The detector of log templates: failures that were not there, statements that burst or vanish, and work that fails or breaks off.
 //!
-//! Time goes in steps of a sixth of a window; a step in which nobody at all wrote is no time. Four things are judged after each step,
-//! over one window and over two:
+//! Time goes in steps of a twelfth of a window; a step in which nobody at all wrote is no time. Statements are told apart by template,
+//! by the place in the code and by the level that their lines name. Five things are judged after each step, over one window and over two:
 //!
 //! - *Failures*: lines of an entity that call themselves errors, or have words of failure and no level, and are rare there, all
 //!   together, because one fault writes several statements.
-//! - *Rates*: a template comes more or less often than usual, beyond what the entity's load explains.
-//! - *Work*: a piece of work (the lines of one trace, request or thread in one entity) without a template that nearly always belongs
-//!   to pieces with that opener. Faults that return too early write nothing; they show only here.
-//! - *Successors*: in a stream without such keys, a template that is not followed by its usual successor.
+//! - *Rates*: a statement comes more or less often than usual, beyond what the entity's load explains.
+//! - *Failing work*: pieces of work (the lines of one trace, request or thread in one entity) that hold a failure of the entity's own,
+//!   of all pieces with that opener.
+//! - *Broken work*: pieces without a statement that nearly always belongs to pieces with that opener. Faults that return too early
+//!   write nothing; they show only here.
+//! - *Successors*: in a stream without such keys, a statement that is not followed by its usual successor.
 //!
 //! Each is a count with an exposure that explains it, judged by the Chernoff bound of a negative binomial tail
-//! ([`EventRate`](crate::stats::EventRate)). A limit follows from how many tests are done an hour and how many false alarms are
-//! accepted ([`LogTemplatesConfig::false_alarms_per_hour`]). What is over within [`LogTemplatesConfig::lasting_secs`] is not told:
-//! restarts. What is odd is learned only a little at a time until it has lasted. New statements that do not tell of failure are never
-//! told; they excuse the absence of old ones for a while: deploys. Fatal lines never seen before are told at once.
+//! ([`EventRate`](crate::stats::EventRate)); pieces of work, of which it is known how many there are, by the tail of a beta-binomial
+//! law ([`share_surprise`](crate::stats::share_surprise)). A limit follows from how many tests are done an hour and how many false
+//! alarms are accepted ([`LogTemplatesConfig::false_alarms_per_hour`]).
+//!
+//! What is over within [`LogTemplatesConfig::lasting_secs`] is not told: restarts. Work that breaks off because the entity, or one that
+//! worked for it, could not reach another is no trial, so restarts do not explain the rest; where most of the work is not as usual it is
+//! told after [`LogTemplatesConfig::failing_secs`] and [`LogTemplatesConfig::missing_secs`]. What is odd is learned only a little at a
+//! time until it has lasted. New statements that do not tell of failure are never told; they excuse the absence of old ones for a
+//! while: deploys. Fatal lines never seen before are told at once.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -170,13 +177,14 @@ impl LogTemplatesConfig {
 
 /// Finds log lines that tell of failure as none did before, templates that burst or vanish, and work that breaks off, per entity.
 ///
-/// The subject of its anomalies is the template's id, or `failures`; the label `change` says `failures`, `rate`, `work` or
-/// `successor`, and for the last two the label `missing` names the template that did not come. The entity's id is the stream's kind,
-/// so one entity's templates do not make another's known. A merge of templates is no anomaly. Failures that several entities show at
-/// the same time count for more. After a gap of all streams that is longer than two windows, open episodes end, and what goes on is
-/// told again.
+/// The subject of its anomalies is the statement's id (the template's, where lines name neither place nor level), or `failures`; the
+/// label `change` says `failures`, `rate`, `failing`, `work` or `successor`, and for the last two the label `missing` names the
+/// statement that did not come. The entity's id is the stream's kind, so one entity's templates do not make another's known. A merge of
+/// templates is no anomaly. Failures that several entities show at the same time count for more. What goes on right after a gap of all
+/// streams is the same episode, unless the gap is longer than [`EpisodeConfig::relearn_secs`].
 ///
-/// About 250 bytes a template, 150 bytes a member of work, beside the miner.
+/// About 400 bytes a statement and 300 bytes a member of work, beside the miner. Of all entities together 200,000 of each are kept,
+/// and 262,144 pieces of work are open at a time.
 #[derive(Debug)]
 pub struct LogTemplates {
     config: LogTemplatesConfig,

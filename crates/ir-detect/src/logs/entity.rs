@@ -13,14 +13,14 @@ use super::elsewhere::Elsewhere;
 use super::follow::Follow;
 use super::hash;
 use super::room::Room;
-use super::severity::{Severity, is_elsewhere};
+use super::severity::Severity;
 use super::site::{self, Place, Places};
+use super::statement::Statement;
 use super::usual::{HORIZON, TICKS, Usual, Verdict};
 use super::watch::{About, Family, Suspicion, key};
 use super::work::{Member, Works};
 use super::{TemplateId, TemplateMiner, thread};
 use crate::anomaly::episode::Tracks;
-use crate::stats::EventRate;
 
 /// What a line that calls itself an error adds to the surprise: such lines are about one in twenty.
 const ERROR_NATS: f64 = 3.0;
@@ -55,43 +55,6 @@ pub(super) struct Watched {
     places: Places,
     follow: Follow,
     works: Works,
-}
-
-/// What is known of one statement of one entity: a template, with the place in the code and the level where lines name them.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-struct Statement {
-    template: TemplateId,
-    place: u64,
-    level: Option<Severity>,
-    severity: Severity,
-    /// Whether the failure it tells of lies with another that could not be reached.
-    elsewhere: bool,
-    born: Timestamp,
-    last: Timestamp,
-    usual: Usual,
-}
-
-impl Statement {
-    fn new(record: &LogRecord, template: TemplateId, place: u64, level: Option<Severity>, ticks: u64) -> Self {
-        let line = record.message.as_bytes();
-        let severity = level.unwrap_or_else(|| Severity::of_words(line));
-        let elsewhere = severity > Severity::Plain && is_elsewhere(line);
-        // What tells of failure was not written in all the time before; of the rest nobody knows since when it could be.
-        let exposure = if severity > Severity::Plain { ticks as f64 } else { 0.0 };
-        let never = EventRate::known(0.0, exposure);
-        let usual = Usual { rate: never, presence: never, ..Usual::default() };
-        Self { template, place, level, severity, elsewhere, born: record.at, last: record.at, usual }
-    }
-
-    /// Whether it tells of failure and comes less than once in two windows.
-    fn is_rare_failure(&self) -> bool {
-        self.severity > Severity::Plain && self.usual.presence.expected(TICKS as f64) < 1.0
-    }
-
-    /// Whether the program has it only since lately, and it tells of nothing bad.
-    fn is_young(&self, now: Timestamp, config: &LogTemplatesConfig) -> bool {
-        self.severity == Severity::Plain && now.since(self.born).as_secs() < config.young_secs
-    }
 }
 
 impl Watched {

@@ -38,6 +38,7 @@ mod room;
 mod scan;
 mod severity;
 mod site;
+mod statement;
 mod stream;
 mod thread;
 mod usual;
