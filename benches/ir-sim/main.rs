@@ -18,6 +18,7 @@ const SUBCOMMANDS: &[Subcommand] = &[
     ("incidents", incidents::run),
     ("leaks", leaks::run),
     ("series", series::run),
+    ("telling", incidents::run_telling),
 ];
 
 fn main() -> ExitCode {

@@ -6,4 +6,5 @@
 pub mod noise;
 pub mod planted;
 pub mod series;
+pub mod telling;
 pub mod world;
