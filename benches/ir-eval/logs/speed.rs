@@ -113,7 +113,7 @@ fn words(seed: &mut u64) -> String {
 fn processor() -> Duration {
     let told = std::fs::read_to_string("/proc/thread-self/schedstat").ok();
     let nanos = told.and_then(|text| text.split_whitespace().next()?.parse().ok());
-    nanos.map_or_else(|| super::since_start(), Duration::from_nanos)
+    nanos.map_or_else(super::since_start, Duration::from_nanos)
 }
 
 /// Bytes of this process in memory; 0 where nobody tells.

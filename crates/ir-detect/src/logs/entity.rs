@@ -146,8 +146,7 @@ impl Watched {
     pub(super) fn close(
         &mut self,
         entity: &EntityId,
-        end: Timestamp,
-        learns: bool,
+        (end, learns): (Timestamp, bool),
         (elsewhere, room): (&Elsewhere, &mut Room),
         miner: &TemplateMiner,
         tracks: &Tracks,

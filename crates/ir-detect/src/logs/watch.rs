@@ -200,7 +200,7 @@ impl Watch {
         let judge = Judge { at: end, ..judge };
         let (mut found, mut tests) = (Vec::new(), [0_u32; FAMILIES]);
         for (entity, watched) in &mut self.entities {
-            watched.close(entity, end, learns, (&self.elsewhere, &mut self.room), miner, &self.tracks, config);
+            watched.close(entity, (end, learns), (&self.elsewhere, &mut self.room), miner, &self.tracks, config);
         }
         let sizes = self.entities.values().map(Watched::size);
         let (statements, members) = sizes.fold((0, 0), |sum, of| (sum.0 + of.0, sum.1 + of.1));
