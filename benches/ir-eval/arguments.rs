@@ -15,7 +15,7 @@ pub(crate) struct Arguments {
 }
 
 /// Flags that are followed by a value.
-const VALUED: &[&str] = &["--clean", "--seed"];
+const VALUED: &[&str] = &["--clean", "--flood", "--seed", "--speed"];
 
 impl Arguments {
     /// `--in FOLDER --out FOLDER`, and flags in any order.
@@ -39,8 +39,8 @@ impl Arguments {
                 other => return Err(format!("`{other}` is not understood")),
             }
         }
-        // Made-up data needs no folder.
-        let spare = flags.contains("--clean").then(PathBuf::new);
+        // Made-up data, and a single file, need no folder.
+        let spare = ["--clean", "--flood", "--speed"].iter().any(|flag| flags.contains(*flag)).then(PathBuf::new);
         let input = input.or_else(|| spare.clone()).ok_or("`--in FOLDER` is missing")?;
         let output = output.or(spare).ok_or("`--out FOLDER` is missing")?;
         Ok(Self { input, output, flags, values })

@@ -3,6 +3,10 @@
 //! Reads `SET/lines.txt` (or `SET/raw.txt` with `--raw`) of every set, in order, once, with the default configuration. Writes
 //! `final/SET.ids` and `.templates` with ids after all merges, and `online/SET.ids` and `.templates` as they were when each line
 //! came. Prints lines a second and bytes held, and, where a set has `truth.csv`, both grouping accuracies, worst first.
+//!
+//! With `--speed FILE` it prints how fast a file is read; with `--flood LINES`, how much memory lines take that are all new.
+
+mod speed;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -25,7 +29,13 @@ struct Row {
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<(), String> {
-    arguments.only(&["--raw"])?;
+    arguments.only(&["--raw", "--speed", "--flood"])?;
+    if let Some(file) = arguments.value("--speed") {
+        return speed::speed(file);
+    }
+    if let Some(lines) = arguments.value("--flood") {
+        return speed::flood(lines);
+    }
     let file = if arguments.has("--raw") { "raw.txt" } else { "lines.txt" };
     let mut rows = Vec::new();
     for folder in folders(&arguments.input, file)? {
@@ -85,6 +95,12 @@ fn one(folder: &Path, file: &str, output: &Path) -> Result<Row, String> {
 #[expect(clippy::disallowed_methods, reason = "speed is measured by the real clock")]
 fn now() -> Instant {
     Instant::now()
+}
+
+/// Time since the first call.
+fn since_start() -> Duration {
+    static START: std::sync::OnceLock<Instant> = std::sync::OnceLock::new();
+    START.get_or_init(now).elapsed()
 }
 
 /// The events of a data set, one a line under a header; `None` where there is no truth.

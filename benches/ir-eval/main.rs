@@ -6,6 +6,7 @@ mod logs;
 mod seq;
 mod table;
 mod tsad;
+mod wait;
 
 use std::process::ExitCode;
 

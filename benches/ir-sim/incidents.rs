@@ -8,8 +8,11 @@ use std::time::Duration;
 
 use incident_response::core::journal::{Body, Event, Fact, Record};
 use incident_response::core::{
-    AnomalyId, BootId, Clock, Ctx, Cursor, EntityId, MemoryJournal, Moment, Polled, Result, SignalSource, Timestamp,
+    AnomalyId, BootId, Clock, Ctx, Cursor, Detector, EntityId, MemoryJournal, Moment, Polled, Result, SignalSource,
+    Timestamp,
 };
+use incident_response::detect::logs::{LogTemplates, LogTemplatesConfig};
+use incident_response::detect::traces::{TraceConfig, TraceDetector};
 use incident_response::prelude::{Detectors, EngineSettings, Responder, Topology};
 use ir_bench::sim::world::{Event as Planted, World};
 
@@ -79,7 +82,32 @@ struct Counted {
     wrong: u32,
 }
 
+/// What judges the worlds.
+type Judges = fn() -> Vec<Arc<dyn Detector>>;
+
+/// The standard detectors in worlds that show metrics only.
 pub(crate) fn run(first: u64, seeds: u64) -> String {
+    worlds(first, seeds, false, Detectors::standard)
+}
+
+/// Several sets of detectors in the same worlds, whose services also write lines and trace requests.
+pub(crate) fn run_telling(first: u64, seeds: u64) -> String {
+    let sets: [(&str, Judges); 3] = [
+        ("standard", Detectors::standard),
+        ("standard and log templates", || with(LogTemplates::new(LogTemplatesConfig::default()))),
+        ("standard and traces", || with(TraceDetector::new(TraceConfig::default()))),
+    ];
+    let told = sets.map(|(name, judges)| format!("{name}:\n{}", worlds(first, seeds, true, judges)));
+    told.join("\n")
+}
+
+/// The standard detectors and one more.
+fn with<D: Detector, E>(more: std::result::Result<D, E>) -> Vec<Arc<dyn Detector>> {
+    let more = more.ok().map(|more| Arc::new(more) as Arc<dyn Detector>);
+    Detectors::standard().into_iter().chain(more).collect()
+}
+
+fn worlds(first: u64, seeds: u64, telling: bool, judges: Judges) -> String {
     let mut counted: Vec<(Planted, bool, Counted)> = Vec::new();
     for (events, is_fault) in [(&Planted::FAULTS[..], true), (&Planted::HARMLESS[..], false)] {
         for event in events {
@@ -87,7 +115,7 @@ pub(crate) fn run(first: u64, seeds: u64) -> String {
             // `seeds` in all, shared out among the kinds.
             let n = seeds.div_ceil(events.len() as u64);
             for seed in first..first + n {
-                one(*event, is_fault, seed, &mut of_event);
+                one((*event, is_fault), seed, telling, judges, &mut of_event);
             }
             counted.push((*event, is_fault, of_event));
         }
@@ -95,12 +123,13 @@ pub(crate) fn run(first: u64, seeds: u64) -> String {
     report(&counted)
 }
 
-fn one(event: Planted, is_fault: bool, seed: u64, counted: &mut Counted) {
+fn one((event, is_fault): (Planted, bool), seed: u64, telling: bool, judges: Judges, counted: &mut Counted) {
     let start = Timestamp::from_millis(1_790_000_000_000);
     let world = World::new(seed, event, QUIET_SECS + 0.1 * (seed % 50) as f64, start);
+    let world = if telling { world.telling(seed) } else { world };
     let (topology, target) = (world.topology(), world.target().clone());
     counted.cases += 1;
-    let opened = match watch(world, topology.clone(), start) {
+    let opened = match watch(world, topology.clone(), start, judges) {
         Ok(opened) => opened,
         Err(why) => {
             eprintln!("ir-sim: {event:?} {seed}: {why}");
@@ -127,7 +156,7 @@ fn one(event: Planted, is_fault: bool, seed: u64, counted: &mut Counted) {
 }
 
 /// Runs the engine over a world and tells which incidents it opened.
-fn watch(world: World, topology: Topology, start: Timestamp) -> Result<Vec<Opened>, String> {
+fn watch(world: World, topology: Topology, start: Timestamp, judges: Judges) -> Result<Vec<Opened>, String> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
     let runtime = runtime.map_err(|error| error.to_string())?;
     runtime.block_on(async {
@@ -139,7 +168,7 @@ fn watch(world: World, topology: Topology, start: Timestamp) -> Result<Vec<Opene
             .journal(MemoryJournal::new())
             .topology(topology)
             .source(source)
-            .detectors(Detectors::standard())
+            .detectors(judges())
             .settings(EngineSettings {
                 poll_every_ms: every,
                 snapshot_every_ms: 3_600_000,

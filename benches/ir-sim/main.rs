@@ -10,8 +10,12 @@ use std::process::ExitCode;
 type Subcommand = (&'static str, fn(u64, u64) -> String);
 
 /// Every subcommand, one file each.
-const SUBCOMMANDS: &[Subcommand] =
-    &[("behaviour", behaviour::run), ("incidents", incidents::run), ("leaks", leaks::run)];
+const SUBCOMMANDS: &[Subcommand] = &[
+    ("behaviour", behaviour::run),
+    ("incidents", incidents::run),
+    ("leaks", leaks::run),
+    ("telling", incidents::run_telling),
+];
 
 fn main() -> ExitCode {
     match run() {

@@ -9,11 +9,8 @@ mod clean;
 mod data;
 mod score;
 
-use std::future::Future;
 use std::path::Path;
-use std::pin::pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use incident_response::core::signal::LogRecord;
@@ -22,6 +19,7 @@ use incident_response::detect::logs::{LogTemplates, LogTemplatesConfig};
 
 use super::arguments::Arguments;
 use super::table::table;
+use super::wait::ready;
 use data::{Line, quoted};
 use score::{Alert, score};
 
@@ -157,18 +155,6 @@ fn write(output: &Path, alerts: &[Alert]) -> Result<(), String> {
     std::fs::create_dir_all(output).map_err(|why| format!("{}: {why}", output.display()))?;
     let path = output.join("alerts.csv");
     std::fs::write(&path, text).map_err(|why| format!("{}: {why}", path.display()))
-}
-
-/// The value of a future that waits for nothing.
-fn ready<T>(future: impl Future<Output = T>) -> T {
-    let mut future = pin!(future);
-    let mut context = Context::from_waker(Waker::noop());
-    loop {
-        if let Poll::Ready(value) = future.as_mut().poll(&mut context) {
-            return value;
-        }
-        std::thread::yield_now();
-    }
 }
 
 fn now() -> Instant {

@@ -5,4 +5,5 @@
 
 pub mod noise;
 pub mod series;
+pub mod telling;
 pub mod world;

@@ -11,6 +11,7 @@ use incident_response::core::{
 use incident_response::detect::stats::Random;
 
 use super::noise::{Remembering, between, chance, order_between};
+use super::telling::{Call, Telling};
 
 const BUCKETS: [f64; 13] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
 const MIB: f64 = 1024.0 * 1024.0;
@@ -130,6 +131,8 @@ pub struct World {
     until: f64,
     series: BTreeMap<(usize, String, Labels), Arc<Series>>,
     restarted: bool,
+    /// Lines and spans, where the world tells them.
+    telling: Option<Telling>,
 }
 
 impl World {
@@ -178,7 +181,15 @@ impl World {
             until: 0.0,
             series: BTreeMap::new(),
             restarted: false,
+            telling: None,
         }
+    }
+
+    /// The same world, which also writes log lines and traces its requests.
+    #[must_use]
+    pub fn telling(self, seed: u64) -> Self {
+        let telling = Some(Telling::new(seed, self.services.len()));
+        Self { telling, ..self }
     }
 
     /// The service that the event hits.
@@ -216,6 +227,9 @@ impl World {
         for at in 0..self.services.len() {
             self.scrape_one(at, secs, time, &mut batch);
         }
+        if let Some(telling) = &mut self.telling {
+            (batch.logs, batch.spans) = telling.take();
+        }
         batch
     }
 
@@ -245,8 +259,10 @@ impl World {
             if now >= secs {
                 break;
             }
-            self.request(0, now);
+            let call = self.telling.as_mut().map(Telling::begins);
+            self.request(0, now, 0.0, call);
         }
+        self.tell_beside(secs);
         self.until = secs;
         // The mood of a service changes once a scrape.
         for service in &mut self.services {
@@ -275,6 +291,9 @@ impl World {
         let time = self.time(at);
         let service = &mut self.services[target];
         service.process = Process { started: at, ..Process::default() };
+        if let Some(telling) = &mut self.telling {
+            telling.starts((target, &service.id), time, kind.is_some());
+        }
         if let Some(kind) = kind {
             let entity = service.id.clone();
             let (from, to) = (Some("1".to_owned()), Some("2".to_owned()));
@@ -282,8 +301,20 @@ impl World {
         }
     }
 
-    /// One request to a service: how it ended, and how long it took.
-    fn request(&mut self, at: usize, secs: f64) -> (Ended, f64) {
+    /// What services write beside their requests since the last scrape.
+    fn tell_beside(&mut self, secs: f64) {
+        let since = self.time(self.until);
+        for at in 0..self.services.len() {
+            let away = self.hit(at, secs, Event::Crash) || self.hit(at, secs, Event::Hang);
+            let job = self.hit(at, secs, Event::BatchJob);
+            if let (Some(telling), false) = (&mut self.telling, away) {
+                telling.beside((at, &self.services[at].id), since, secs - self.until, job);
+            }
+        }
+    }
+
+    /// One request to a service that began to work for its caller `late` seconds ago: how it ended, and how long it took.
+    fn request(&mut self, at: usize, secs: f64, late: f64, call: Option<Call>) -> (Ended, f64) {
         if self.hit(at, secs, Event::Crash) {
             return (Ended::Nothing("connect"), 0.001);
         }
@@ -293,12 +324,14 @@ impl World {
         let mut took = self.own_time(at, secs);
         let share = self.own_errors(at, secs);
         let mut ended = if chance(&mut self.random, share) { Ended::Code("500") } else { Ended::Well };
+        let own = ended != Ended::Well;
         if ended == Ended::Well {
             for (callee, often) in self.services[at].calls.clone() {
                 if !chance(&mut self.random, often) {
                     continue;
                 }
-                let (answer, mut secs_of_call) = self.request(callee, secs);
+                let of_callee = self.telling.as_mut().zip(call).map(|(telling, call)| telling.calls(call));
+                let (answer, mut secs_of_call) = self.request(callee, secs, late + took, of_callee);
                 let code = match answer {
                     Ended::Well => "200",
                     Ended::Code(code) | Ended::Nothing(code) => code,
@@ -310,6 +343,10 @@ impl World {
                 *process.calls.entry((callee, code)).or_default() += 1;
                 process.called.entry(callee).or_default().observe(secs_of_call);
                 if code != "200" {
+                    let time = self.time(secs + late + took);
+                    if let (Some(telling), Some(call)) = (&mut self.telling, call) {
+                        telling.failed(&self.services[at].id, call, time, &self.services[callee].id, code);
+                    }
                     ended = Ended::Code(if code == "timeout" { "504" } else { "502" });
                     break;
                 }
@@ -322,6 +359,10 @@ impl World {
         };
         *process.requests.entry(code).or_default() += 1;
         process.answered.observe(took);
+        let time = self.time(secs + late);
+        if let (Some(telling), Some(call)) = (&mut self.telling, call) {
+            telling.answered((at, &self.services[at].id), call, time, took, code, own);
+        }
         (ended, took)
     }
 

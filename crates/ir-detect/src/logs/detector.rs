@@ -1,20 +1,27 @@
-//! The detector of log templates: failures that were not there, statements that burst or vanish, and work that breaks off.
+//! The detector of log templates: failures that were not there, statements that burst or vanish, and work that fails or breaks off.
 //!
-//! Time goes in steps of a sixth of a window; a step in which nobody at all wrote is no time. Four things are judged after each step,
-//! over one window and over two:
+//! Time goes in steps of a twelfth of a window; a step in which nobody at all wrote is no time. Statements are told apart by template,
+//! by the place in the code and by the level that their lines name. Five things are judged after each step, over one window and over two:
 //!
 //! - *Failures*: lines of an entity that call themselves errors, or have words of failure and no level, and are rare there, all
 //!   together, because one fault writes several statements.
-//! - *Rates*: a template comes more or less often than usual, beyond what the entity's load explains.
-//! - *Work*: a piece of work (the lines of one trace, request or thread in one entity) without a template that nearly always belongs
-//!   to pieces with that opener. Faults that return too early write nothing; they show only here.
-//! - *Successors*: in a stream without such keys, a template that is not followed by its usual successor.
+//! - *Rates*: a statement comes more or less often than usual, beyond what the entity's load explains.
+//! - *Failing work*: pieces of work (the lines of one trace, request or thread in one entity) that hold a failure of the entity's own,
+//!   of all pieces with that opener.
+//! - *Broken work*: pieces without a statement that nearly always belongs to pieces with that opener. Faults that return too early
+//!   write nothing; they show only here.
+//! - *Successors*: in a stream without such keys, a statement that is not followed by its usual successor.
 //!
 //! Each is a count with an exposure that explains it, judged by the Chernoff bound of a negative binomial tail
-//! ([`EventRate`](crate::stats::EventRate)). A limit follows from how many tests are done an hour and how many false alarms are
-//! accepted ([`LogTemplatesConfig::false_alarms_per_hour`]). What is over within [`LogTemplatesConfig::lasting_secs`] is not told:
-//! restarts. What is odd is learned only a little at a time until it has lasted. New statements that do not tell of failure are never
-//! told; they excuse the absence of old ones for a while: deploys. Fatal lines never seen before are told at once.
+//! ([`EventRate`](crate::stats::EventRate)); pieces of work, of which it is known how many there are, by the tail of a beta-binomial
+//! law ([`share_surprise`](crate::stats::share_surprise)). A limit follows from how many tests are done an hour and how many false
+//! alarms are accepted ([`LogTemplatesConfig::false_alarms_per_hour`]).
+//!
+//! What is over within [`LogTemplatesConfig::lasting_secs`] is not told: restarts. Work that breaks off because the entity, or one that
+//! worked for it, could not reach another is no trial, so restarts do not explain the rest; where most of the work is not as usual it is
+//! told after [`LogTemplatesConfig::failing_secs`] and [`LogTemplatesConfig::missing_secs`]. What is odd is learned only a little at a
+//! time until it has lasted. New statements that do not tell of failure are never told; they excuse the absence of old ones for a
+//! while: deploys. Fatal lines never seen before are told at once.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -33,7 +40,7 @@ use crate::anomaly::{self};
 use crate::check::Check;
 
 const NAME: &str = "log_templates";
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 /// Larger snapshots are refused when read.
 const MAX_SNAPSHOT_BYTES: usize = 1 << 30;
 
@@ -41,8 +48,8 @@ const MAX_SNAPSHOT_BYTES: usize = 1 << 30;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct LogTemplatesConfig {
-    /// Lines are counted over windows of this length, and of twice this, six steps each. Seconds, default 60.
-    #[schemars(range(min = 6, max = 86_400))]
+    /// Lines are counted over windows of this length, and of twice this, in steps of a twelfth. Seconds, default 60.
+    #[schemars(range(min = 12, max = 86_400))]
     pub window_secs: u64,
     /// Nothing is said of an entity before so many seconds of its lines were read. Default 300.
     #[schemars(range(min = 0, max = 864_000))]
@@ -54,6 +61,14 @@ pub struct LogTemplatesConfig {
     /// What is over sooner is not told: restarts and retries. Seconds, default 60.
     #[schemars(range(min = 0, max = 86_400))]
     pub lasting_secs: u64,
+    /// The same for a failure of an entity's own that most pieces of work write of which few did before: bursts of requests that
+    /// cannot be served. Seconds, default 20.
+    #[schemars(range(min = 0, max = 86_400))]
+    pub failing_secs: u64,
+    /// The same for a statement that most pieces of work are without to which it belongs: instances of two programs side by side
+    /// while one replaces the other. Seconds, default 35.
+    #[schemars(range(min = 0, max = 86_400))]
+    pub missing_secs: u64,
     /// Surprise of a fatal line never seen before that is told at once, in nats. Default 6.
     #[schemars(range(min = 1.0, max = 1000.0))]
     pub fatal_nats: f64,
@@ -83,7 +98,7 @@ pub struct LogTemplatesConfig {
     pub bounds: anomaly::Bounds,
     /// Limits of the miner.
     pub miner: MinerConfig,
-    /// When episodes begin and end; a look is a step. Default: they begin at once and end after 6 good steps.
+    /// When episodes begin and end; a look is a step. Default: they begin at once and end after 12 good steps.
     pub episode: EpisodeConfig,
 }
 
@@ -94,6 +109,8 @@ impl Default for LogTemplatesConfig {
             warm_secs: 300,
             false_alarms_per_hour: 0.1,
             lasting_secs: 60,
+            failing_secs: 20,
+            missing_secs: 35,
             fatal_nats: 6.0,
             rare_secs: 86_400,
             min_burst: 10,
@@ -104,7 +121,7 @@ impl Default for LogTemplatesConfig {
             young_secs: 900,
             bounds: anomaly::Bounds::default(),
             miner: MinerConfig::default(),
-            episode: EpisodeConfig { begin_looks: 1, end_looks: 6, ..EpisodeConfig::default() },
+            episode: EpisodeConfig { begin_looks: 1, end_looks: 12, ..EpisodeConfig::default() },
         }
     }
 }
@@ -113,10 +130,12 @@ impl LogTemplatesConfig {
     fn check(&self) -> Vec<Problem> {
         let size = |value: u64| usize::try_from(value).unwrap_or(usize::MAX);
         let mut check = Check::default();
-        check.count("window_secs", size(self.window_secs), 6, 86_400);
+        check.count("window_secs", size(self.window_secs), 12, 86_400);
         check.count("warm_secs", size(self.warm_secs), 0, 864_000);
         check.within("false_alarms_per_hour", self.false_alarms_per_hour, 1e-6, 1e6);
         check.count("lasting_secs", size(self.lasting_secs), 0, 86_400);
+        check.count("failing_secs", size(self.failing_secs), 0, 86_400);
+        check.count("missing_secs", size(self.missing_secs), 0, 86_400);
         check.within("fatal_nats", self.fatal_nats, 1.0, 1000.0);
         check.count("rare_secs", size(self.rare_secs), 60, 31_536_000);
         check.count("min_burst", size(self.min_burst), 1, 1_000_000_000);
@@ -147,20 +166,25 @@ impl LogTemplatesConfig {
 
     /// Steps from the first to the last raised one, both among them, of what lasts for long enough wherever steps are cut.
     pub(super) fn lasting_ticks(&self) -> usize {
-        let steps = (self.lasting_secs * HORIZON as u64).div_ceil(self.window_secs.max(1)) + 2;
+        self.steps(self.lasting_secs)
+    }
+
+    pub(super) fn steps(&self, secs: u64) -> usize {
+        let steps = (secs * HORIZON as u64).div_ceil(self.window_secs.max(1)) + 2;
         usize::try_from(steps).unwrap_or(TICKS).min(TICKS)
     }
 }
 
 /// Finds log lines that tell of failure as none did before, templates that burst or vanish, and work that breaks off, per entity.
 ///
-/// The subject of its anomalies is the template's id, or `failures`; the label `change` says `failures`, `rate`, `work` or
-/// `successor`, and for the last two the label `missing` names the template that did not come. The entity's id is the stream's kind,
-/// so one entity's templates do not make another's known. A merge of templates is no anomaly. Failures that several entities show at
-/// the same time count for more. After a gap of all streams that is longer than two windows, open episodes end, and what goes on is
-/// told again.
+/// The subject of its anomalies is the statement's id (the template's, where lines name neither place nor level), or `failures`; the
+/// label `change` says `failures`, `rate`, `failing`, `work` or `successor`, and for the last two the label `missing` names the
+/// statement that did not come. The entity's id is the stream's kind, so one entity's templates do not make another's known. A merge of
+/// templates is no anomaly. Failures that several entities show at the same time count for more. What goes on right after a gap of all
+/// streams is the same episode, unless the gap is longer than [`EpisodeConfig::relearn_secs`].
 ///
-/// About 250 bytes a template, 150 bytes a member of work, beside the miner.
+/// About 400 bytes a statement and 300 bytes a member of work, beside the miner. Of all entities together 200,000 of each are kept,
+/// and 262,144 pieces of work are open at a time.
 #[derive(Debug)]
 pub struct LogTemplates {
     config: LogTemplatesConfig,

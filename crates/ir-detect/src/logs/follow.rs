@@ -22,6 +22,8 @@ const HALF_LIFE: f64 = 2000.0;
 /// Lines of A before its successor is believed, and the share of them that it must follow.
 const ENOUGH: f64 = 20.0;
 const NEARLY_ALWAYS: f64 = 0.98;
+/// So many times as many after each time that a broken pair was told and came back by itself: it depends on load, not on the program.
+const DOUBT: f64 = 8.0;
 /// What is still followed less often than this is no pair any more.
 const NO_LONGER: f64 = 0.8;
 
@@ -34,6 +36,9 @@ pub(super) struct After {
     pub(super) instead: Option<TemplateId>,
     learned: SmallVec<[(TemplateId, f64); 2]>,
     total: f64,
+    /// Whether it is told that the pair is broken, and how often it was.
+    pub(super) told: bool,
+    doubts: i32,
     /// Not yet learned, and how many of them were new statements.
     excused: u32,
     fresh: SmallVec<[(TemplateId, u32); 2]>,
@@ -139,9 +144,12 @@ impl Follow {
 }
 
 impl After {
-    /// Learns what came since the last block. `accepted` says that the misses have lasted so long that they are usual now; else at
-    /// most `most` times as many as usual are learned from.
-    pub(super) fn learn(&mut self, most: f64, accepted: bool) {
+    /// Learns what came since the last block. `told` says that an episode goes on, and `accepted` that it has lasted so long that the
+    /// misses are usual now; else at most `most` times as many as usual are learned from.
+    pub(super) fn learn(&mut self, most: f64, told: bool, accepted: bool) {
+        if std::mem::replace(&mut self.told, told) && !told {
+            *self = Self { doubts: self.doubts + 1, ..Self::default() };
+        }
         let exposure = self.trials.oldest().iter().map(|n| f64::from(*n)).sum();
         let counts = self.misses.recent.oldest();
         self.misses.learn_clipped(&counts, exposure, if accepted { f64::INFINITY } else { most });
@@ -169,7 +177,7 @@ impl After {
         if self.usual.is_some_and(|usual| usual != id) || share < NO_LONGER {
             *self = Self { usual: None, misses: Usual::default(), trials: Default::default(), ..std::mem::take(self) };
         }
-        if self.usual.is_none() && self.total >= ENOUGH && share >= NEARLY_ALWAYS {
+        if self.usual.is_none() && self.total >= ENOUGH * DOUBT.powi(self.doubts) && share >= NEARLY_ALWAYS {
             self.usual = Some(id);
             self.misses = Usual { rate: EventRate::known(self.total - n, self.total), ..Usual::default() };
             self.trials = Default::default();

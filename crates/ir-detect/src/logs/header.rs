@@ -301,9 +301,10 @@ pub(super) const LEARN_LINES: usize = 256;
 /// How many bytes of lines are kept for that, at most.
 pub(super) const LEARN_BYTES: usize = 64 * 1024;
 
-/// Whether a header should be learned again after this many lines: early, then when twice as much is known.
-pub(super) fn is_lesson(lines: usize) -> bool {
-    matches!(lines, 4 | 16 | 64 | LEARN_LINES)
+/// Whether a header should be learned again from so many lines: from the first on, then when twice as much is known. In the middle of
+/// a stream (`whole` is not so) a few lines are waited for, because what was learned before may come back.
+pub(super) fn is_lesson(lines: usize, whole: bool) -> bool {
+    lines.is_power_of_two() && (whole || lines >= 4) && lines <= LEARN_LINES
 }
 
 /// The hash of a stream's kind.

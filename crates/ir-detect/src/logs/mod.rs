@@ -25,6 +25,7 @@
 
 mod bounds;
 mod detector;
+mod elsewhere;
 mod entity;
 mod fields;
 mod follow;
@@ -33,8 +34,11 @@ mod hash;
 mod header;
 mod merge;
 mod pairs;
+mod room;
 mod scan;
 mod severity;
+mod site;
+mod statement;
 mod stream;
 mod thread;
 mod usual;

@@ -43,18 +43,33 @@ const FAILURE: [&str; 18] = [
     "unreachable",
 ];
 
+/// Words of a failure that lies with another: it could not be reached, or did not answer in time.
+const ELSEWHERE: [&str; 5] = ["refused", "unreachable", "unavailable", "timeout", "unresolved"];
+const ELSEWHERE_PAIRS: [[&str; 2]; 8] = [
+    ["no", "instances"],
+    ["no", "instance"],
+    ["no", "route"],
+    ["timed", "out"],
+    ["connection", "reset"],
+    ["broken", "pipe"],
+    ["deadline", "exceeded"],
+    ["unknown", "host"],
+];
+const ELSEWHERE_ENDS: [&str; 5] =
+    ["ConnectException", "TimeoutException", "TimeoutError", "ConnectionError", "UnknownHostException"];
+
 impl Severity {
-    /// The record's level where its source knows it, else what stands in the line.
-    pub(super) fn of(record: &LogRecord) -> Self {
+    /// The record's level where its source knows it or the line names it; of the rest it is [`Severity::of_words`] that tells.
+    pub(super) fn level(record: &LogRecord) -> Option<Self> {
         match record.level {
-            Some(LogLevel::Fatal) => Self::Fatal,
-            Some(LogLevel::Error) => Self::Error,
-            Some(_) => Self::Plain,
-            None => Self::of_text(record.message.as_bytes()),
+            Some(LogLevel::Fatal) => Some(Self::Fatal),
+            Some(LogLevel::Error) => Some(Self::Error),
+            Some(_) => Some(Self::Plain),
+            None => Self::level_in(record.message.as_bytes()),
         }
     }
 
-    fn of_text(line: &[u8]) -> Self {
+    fn level_in(line: &[u8]) -> Option<Self> {
         let mut before: &[u8] = b"";
         for word in words(&line[..line.len().min(HEAD)]) {
             let named = [&b"level"[..], b"lvl", b"severity"].iter().any(|name| before.eq_ignore_ascii_case(name));
@@ -63,10 +78,15 @@ impl Severity {
             if (named || large)
                 && let Some(found) = level(word)
             {
-                return found;
+                return Some(found);
             }
             before = word;
         }
+        None
+    }
+
+    /// What the words of a line without a level say.
+    pub(super) fn of_words(line: &[u8]) -> Self {
         let body = &line[..line.len().min(BODY)];
         let fails = |word: &[u8]| {
             let whole = FAILURE.iter().any(|known| word.eq_ignore_ascii_case(known.as_bytes()));
@@ -75,6 +95,19 @@ impl Severity {
         };
         if words(body).any(fails) { Self::Suspect } else { Self::Plain }
     }
+}
+
+/// Whether a line that tells of failure says that another could not be reached: restarts explain that.
+pub(super) fn is_elsewhere(line: &[u8]) -> bool {
+    let mut before: &[u8] = b"";
+    let body = &line[..line.len().min(BODY * 2)];
+    words(body).any(|word| {
+        let pair = [std::mem::replace(&mut before, word), word];
+        let is = |word: &[u8], known: &str| word.eq_ignore_ascii_case(known.as_bytes());
+        ELSEWHERE.iter().any(|known| is(word, known))
+            || ELSEWHERE_PAIRS.iter().any(|known| is(pair[0], known[0]) && is(pair[1], known[1]))
+            || ELSEWHERE_ENDS.iter().any(|known| word.ends_with(known.as_bytes()))
+    })
 }
 
 fn words(text: &[u8]) -> impl Iterator<Item = &[u8]> {
@@ -109,7 +142,24 @@ mod tests {
             ("terrorism erroneous failsafe", Severity::Plain),
             ("", Severity::Plain),
         ] {
-            assert_eq!(Severity::of_text(line.as_bytes()), expected, "{line}");
+            let found = Severity::level_in(line.as_bytes()).unwrap_or(Severity::of_words(line.as_bytes()));
+            assert_eq!(found, expected, "{line}");
+        }
+    }
+
+    #[test]
+    fn failures_of_others_are_told_from_own_ones() {
+        for (line, elsewhere) in [
+            ("ERROR threw IllegalStateException: No instances available for stock", true),
+            ("error: connect to 10.0.0.1 port 80: Connection refused", true),
+            ("java.net.SocketTimeoutException: Read timed out", true),
+            ("upstream request failed: 503 Service Unavailable", true),
+            ("ERROR could not find the code", false),
+            ("NullPointerException at line 7", false),
+            ("no such instances", false),
+            ("", false),
+        ] {
+            assert_eq!(is_elsewhere(line.as_bytes()), elsewhere, "{line}");
         }
     }
 }

@@ -142,12 +142,15 @@ impl Stream {
     pub(super) fn observe(&mut self, line: &[u8], config: &MinerConfig, scratch: &mut Scratch) -> Seat {
         let line = &line[..line.len().min(config.max_line_bytes)];
         let line = fields::message(line).unwrap_or(line);
+        if !self.settled {
+            self.learn(line, config, scratch);
+        }
         let (message, had_header) = self.header.peel(line);
         let seat = self.place(message, config, scratch);
         if self.settled {
             self.watch(had_header);
         } else {
-            self.learn(line, seat, config, scratch);
+            self.keep(line, seat);
         }
         seat
     }

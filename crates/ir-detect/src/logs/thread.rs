@@ -13,19 +13,30 @@ const FIELDS: [&str; 8] =
     ["trace_id", "traceid", "traceId", "TraceId", "request_id", "requestId", "thread", "thread_name"];
 const SPANS: [&str; 4] = ["span_id", "spanid", "spanId", "SpanId"];
 
-/// The key of the lines that a record belongs to: its trace (and span), request or thread, from the fields or from ids that the
+/// What a line belongs to; 0 where there is none.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Thread {
+    /// The trace, request or thread.
+    pub(super) trace: u64,
+    /// The span of it, or all of it where no span is named.
+    pub(super) piece: u64,
+}
+
+/// The keys of the lines that a record belongs to: its trace (and span), request or thread, from the fields or from ids that the
 /// line names (`TraceID: 4bf9...`, `trace_id=...`, `"traceId":"..."`). 0 where there is none: then it is the entity's stream.
-pub(super) fn of(record: &LogRecord) -> u64 {
+pub(super) fn of(record: &LogRecord) -> Thread {
     let field = |names: &[&str]| {
         names.iter().find_map(|name| record.fields.get(name)).map(|value| hash::bytes(value.as_bytes()))
     };
     let line = record.message.as_bytes();
     let line = &line[..line.len().min(REACH)];
-    let trace = field(&FIELDS).or_else(|| id(line, b"race"));
-    match trace {
-        // Never 0, which means none.
-        Some(trace) => trace.rotate_left(1) ^ field(&SPANS).or_else(|| id(line, b"span")).unwrap_or(0) | 1,
-        None => 0,
+    match field(&FIELDS).or_else(|| id(line, b"race")) {
+        Some(trace) => {
+            let span = field(&SPANS).or_else(|| id(line, b"span")).unwrap_or(0);
+            // Never 0, which means none.
+            Thread { trace: trace | 1, piece: trace.rotate_left(1) ^ span | 1 }
+        }
+        None => Thread::default(),
     }
 }
 
@@ -56,7 +67,7 @@ mod tests {
     fn key(message: &str, fields: &[(&str, &str)]) -> u64 {
         let entity = EntityId::new("shop").unwrap();
         let fields: Labels = fields.iter().copied().collect();
-        of(&LogRecord { entity, at: Timestamp::default(), level: None, message: message.to_owned(), fields })
+        of(&LogRecord { entity, at: Timestamp::default(), level: None, message: message.to_owned(), fields }).piece
     }
 
     #[test]

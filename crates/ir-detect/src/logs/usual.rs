@@ -5,11 +5,11 @@ use serde::{Deserialize, Serialize};
 use crate::stats::EventRate;
 
 /// Ticks that are looked at: two horizons. What is older is learned.
-pub(super) const TICKS: usize = 12;
+pub(super) const TICKS: usize = 24;
 /// Ticks of a horizon, and of a block that is learned.
-pub(super) const HORIZON: usize = 6;
+pub(super) const HORIZON: usize = 12;
 /// Calm ticks that end a run.
-const PAUSE: usize = 4;
+const PAUSE: usize = 8;
 /// A tick with less than this share of the largest is calm.
 const BESIDE: f64 = 0.15;
 /// Blocks after which half of what was learned is forgotten: two hours of minutes.
@@ -27,6 +27,14 @@ impl Recent {
     /// One more event.
     pub(super) fn add(&mut self) {
         self.open = self.open.saturating_add(1);
+    }
+
+    /// Takes one back: the latest.
+    pub(super) fn undo(&mut self) {
+        let latest = std::iter::once(&mut self.open).chain(self.ticks.iter_mut().rev()).find(|count| **count > 0);
+        if let Some(count) = latest {
+            *count -= 1;
+        }
     }
 
     /// The open tick becomes the newest.
@@ -68,19 +76,19 @@ fn total(ticks: &[u32]) -> f64 {
     ticks.iter().map(|count| f64::from(*count)).sum()
 }
 
-/// The longest run of ticks with at least `a_tick` events, and one: its length, and how many ticks of it have. Calm ticks of less
-/// than [`PAUSE`] in a row do not end it.
-fn run(ticks: &[u32], a_tick: f64) -> (usize, usize) {
-    let (mut longest, mut run, mut calm) = ((0, 0), (0, 0), 0);
-    for count in ticks {
+/// The longest run of ticks with at least `a_tick` events, and one: its length, how many ticks of it have, and where it ends. Calm
+/// ticks of less than [`PAUSE`] in a row do not end it.
+fn run(ticks: &[u32], a_tick: f64) -> (usize, usize, usize) {
+    let (mut longest, mut run, mut calm) = ((0, 0, 0), (0, 0, 0), 0);
+    for (at, count) in ticks.iter().enumerate() {
         if *count > 0 && f64::from(*count) >= a_tick {
-            run = (run.0 + calm + 1, run.1 + 1);
+            run = (run.0 + calm + 1, run.1 + 1, at + 1);
             calm = 0;
             longest = longest.max(run);
         } else if run.0 > 0 {
             calm += 1;
             if calm >= PAUSE {
-                (run, calm) = ((0, 0), 0);
+                (run, calm) = ((0, 0, 0), 0);
             }
         }
     }
@@ -110,6 +118,10 @@ pub(super) struct Verdict {
     /// From the first to the last tick with more than is usual, in ticks, and how many of them there are.
     pub(super) span: usize,
     pub(super) raised: usize,
+    /// Of trials: the share of those in the span that were hits.
+    pub(super) share: f64,
+    /// Ticks since the last raised one.
+    pub(super) calm: usize,
 }
 
 impl Usual {
@@ -167,14 +179,42 @@ impl Usual {
             // Two horizons and two ways to count are four chances.
             let nats = by_count.max(by_presence) - 4.0_f64.ln();
             if nats > worst.nats {
-                worst = Verdict { nats, expected, seen, ticks, span: 0, raised: 0 };
+                worst = Verdict { nats, expected, seen, ticks, ..Verdict::default() };
             }
         }
-        // One event beside a burst does not make the burst last.
+        (worst.span, worst.raised, _) = self.run(&worst, ratio);
+        worst
+    }
+
+    /// Whether more of the trials than usual are events, over one horizon or two; `ratio` as in [`Self::more`].
+    pub(super) fn more_of(&self, trials: &Recent, ratio: f64) -> Verdict {
+        let mut worst = Verdict::default();
+        for ticks in [HORIZON, TICKS] {
+            let seen = self.recent.sum(ticks);
+            // An event may be seen before its trial is over.
+            let among = trials.sum(ticks).max(seen);
+            let nats = self.rate.more_hits(seen as u32, among as u32) - 2.0_f64.ln();
+            if nats > worst.nats {
+                worst = Verdict { nats, expected: self.rate.expected(among), seen, ticks, ..Verdict::default() };
+            }
+        }
+        if worst.nats <= 0.0 {
+            return worst;
+        }
+        let end;
+        (worst.span, worst.raised, end) = self.run(&worst, ratio);
+        let among = total(&trials.last(TICKS)[end - worst.span..end]);
+        let hits = total(&self.recent.last(TICKS)[end - worst.span..end]);
+        worst.calm = TICKS - end;
+        worst.share = hits / among.max(hits).max(1.0);
+        worst
+    }
+
+    /// The longest run of raised ticks. One event beside a burst does not make the burst last.
+    fn run(&self, worst: &Verdict, ratio: f64) -> (usize, usize, usize) {
         let peak = self.recent.last(TICKS).iter().copied().max().unwrap_or(0);
         let a_tick = (ratio * worst.expected / worst.ticks.max(1) as f64).max(BESIDE * f64::from(peak));
-        (worst.span, worst.raised) = run(self.recent.last(TICKS), a_tick);
-        worst
+        run(self.recent.last(TICKS), a_tick)
     }
 
     /// Whether there are fewer events than usual over both horizons together.
@@ -182,6 +222,6 @@ impl Usual {
         let seen = self.recent.sum(TICKS);
         let expected = self.rate.expected(exposure);
         let nats = self.rate.fewer(seen, exposure);
-        Verdict { nats, expected, seen, ticks: TICKS, span: TICKS, raised: TICKS }
+        Verdict { nats, expected, seen, ticks: TICKS, span: TICKS, raised: TICKS, ..Verdict::default() }
     }
 }

@@ -9,7 +9,9 @@ use ir_core::{Anomaly, EntityId, Result, Symptom, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::detector::LogTemplatesConfig;
+use super::elsewhere::Elsewhere;
 use super::entity::Watched;
+use super::room::Room;
 use super::usual::{HORIZON, TICKS, Verdict};
 use super::{TemplateId, TemplateMiner};
 use crate::anomaly::episode::Verdict as Told;
@@ -25,7 +27,7 @@ const QUOTED: usize = 120;
 /// Clocks that were set back by more than this begin a new step.
 const JUMP: Duration = Duration::from_secs(600);
 /// The number of tests is a mean over so many steps.
-const TESTS_TICKS: f64 = 60.0;
+const TESTS_TICKS: f64 = 120.0;
 
 /// Three families of tests, each with a third of the budget. Failures are few, and must not pay for the many tests of other lines
 /// (C. Genovese, K. Roeder, L. Wasserman 2006, "False discovery control with p-value weighting", doi:10.1093/biomet/93.3.509).
@@ -43,6 +45,8 @@ const FAMILIES: usize = 3;
 pub(super) struct Watch {
     pub(super) tracks: Tracks,
     entities: BTreeMap<EntityId, Watched>,
+    elsewhere: Elsewhere,
+    room: Room,
     /// When the open step began.
     tick: Option<Timestamp>,
     /// Steps with lines so far.
@@ -60,8 +64,10 @@ pub(super) enum About {
     Failures,
     /// The template's usual successor, and what came instead.
     Successor(TemplateId, Option<TemplateId>),
-    /// A template that belongs to the pieces of work that this one opens.
+    /// A statement that belongs to the pieces of work that this one opens.
     Work(TemplateId),
+    /// A statement of failure in the pieces of work that the other one opens.
+    Failing(TemplateId),
 }
 
 /// Something that may be told at the end of a step.
@@ -90,6 +96,7 @@ pub(super) fn key(entity: &EntityId, id: TemplateId, about: About) -> Key {
         About::Failures => ("failures".to_owned(), "failures", None),
         About::Successor(next, _) => (id.to_string(), "successor", Some(next)),
         About::Work(member) => (id.to_string(), "work", Some(member)),
+        About::Failing(_) => (id.to_string(), "failing", None),
     };
     let mut key = Key::new(entity, subject);
     key.labels.insert("change", change);
@@ -123,8 +130,11 @@ impl Watch {
         let Some(watched) = self.entities.get_mut(&record.entity) else { return Ok(()) };
         let stream = miner.stream(record.entity.as_str());
         let observed = miner.observe(stream, record.message.as_bytes());
-        match watched.line(record, observed.id, config) {
-            Some(fatal) => tell(&mut self.tracks, judge, &record.entity, &fatal, config.fatal_nats, miner, config, out),
+        match watched.line(record, observed.id, &mut self.elsewhere, &mut self.room, config) {
+            Some(fatal) => {
+                let quote = |id| quote(miner, watched.template(id));
+                tell(&mut self.tracks, judge, &record.entity, &fatal, config.fatal_nats, quote, config, out)
+            }
             None => Ok(()),
         }
     }
@@ -161,6 +171,9 @@ impl Watch {
         }
         if passed > TICKS as u128 {
             self.entities.values_mut().for_each(|watched| watched.leave(config));
+        }
+        // What goes on right after a short gap is the same trouble, told once. After a long one nobody knows.
+        if now.since(start).as_secs_f64() > config.episode.relearn_secs {
             let judge = Judge { at: now, ..judge };
             self.tracks.end_all(
                 judge,
@@ -187,8 +200,13 @@ impl Watch {
         let judge = Judge { at: end, ..judge };
         let (mut found, mut tests) = (Vec::new(), [0_u32; FAMILIES]);
         for (entity, watched) in &mut self.entities {
-            watched.close(entity, end, learns, miner, &self.tracks, config);
-            watched.suspect(end, config, &mut tests, |suspicion| found.push((entity, suspicion)));
+            watched.close(entity, end, learns, (&self.elsewhere, &mut self.room), miner, &self.tracks, config);
+        }
+        let sizes = self.entities.values().map(Watched::size);
+        let (statements, members) = sizes.fold((0, 0), |sum, of| (sum.0 + of.0, sum.1 + of.1));
+        self.room = Room::beside(statements, members, self.entities.len());
+        for (entity, watched) in &self.entities {
+            watched.suspect(end, config, &mut tests, |suspicion| found.push((entity, watched, suspicion)));
         }
         let weight = (1.0 / self.ticks as f64).max(1.0 / TESTS_TICKS);
         for (mean, now) in self.tests.iter_mut().zip(tests) {
@@ -198,16 +216,17 @@ impl Watch {
         let novel = |suspicion: &Suspicion| {
             suspicion.about == About::Failures && suspicion.nats >= limits[Family::Failures as usize] / 2.0
         };
-        let shows: Vec<&EntityId> = found.iter().filter(|(_, s)| novel(s)).map(|(entity, _)| *entity).collect();
-        for (entity, suspicion) in &mut found {
+        let shows: Vec<&EntityId> = found.iter().filter(|(_, _, s)| novel(s)).map(|(entity, ..)| *entity).collect();
+        for (entity, _, suspicion) in &mut found {
             if suspicion.about == About::Failures && suspicion.nats > 0.0 {
                 let others = shows.iter().filter(|other| *other != entity).count();
                 suspicion.nats += SHARED_NATS * others.min(MAX_SHARED) as f64;
             }
         }
-        for (entity, suspicion) in &found {
+        for (entity, watched, suspicion) in &found {
             let limit = limits[suspicion.family as usize];
-            tell(&mut self.tracks, judge, entity, suspicion, limit, miner, config, out)?;
+            let quote = |id| quote(miner, watched.template(id));
+            tell(&mut self.tracks, judge, entity, suspicion, limit, quote, config, out)?;
         }
         Ok(())
     }
@@ -238,7 +257,7 @@ fn tell(
     entity: &EntityId,
     suspicion: &Suspicion,
     limit: f64,
-    miner: &TemplateMiner,
+    quote: impl Fn(TemplateId) -> String,
     config: &LogTemplatesConfig,
     out: &mut Vec<Anomaly>,
 ) -> Result<()> {
@@ -257,7 +276,7 @@ fn tell(
         threshold: config.burst_ratio * expected,
     };
     let because = |onset| {
-        let text = quote(miner, *id);
+        let text = quote(*id);
         let (secs, seen) = (config.tick().as_secs_f64() * verdict.ticks as f64, verdict.seen);
         match suspicion.about {
             About::Rate => {
@@ -267,15 +286,19 @@ fn tell(
                 "expected about {expected:.1} rare lines that tell of failure in {secs:.0} s, seen {seen} like `{text}` since {onset}"
             ),
             About::Successor(next, instead) => {
-                let instead = instead.map_or_else(String::new, |id| format!(", last `{}` instead", quote(miner, id)));
+                let instead = instead.map_or_else(String::new, |id| format!(", last `{}` instead", quote(id)));
                 format!(
                     "expected `{}` after `{text}` with {expected:.1} exceptions in {secs:.0} s, seen {seen} since {onset}{instead}",
-                    quote(miner, next)
+                    quote(next)
                 )
             }
             About::Work(member) => format!(
                 "expected `{}` in all work that begins with `{text}` but {expected:.1} in {secs:.0} s, missing in {seen} since {onset}",
-                quote(miner, member)
+                quote(member)
+            ),
+            About::Failing(opener) => format!(
+                "expected `{text}` in {expected:.1} pieces of work that begin with `{}` in {secs:.0} s, seen in {seen} since {onset}",
+                quote(opener)
             ),
         }
     };

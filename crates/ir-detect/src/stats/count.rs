@@ -35,6 +35,45 @@ pub fn count_surprise(count: f64, mean: f64, size: f64) -> f64 {
     (events - rest).max(0.0)
 }
 
+/// `-ln P` of at least `hits` among `trials` of a beta-binomial law with the parameters `a` and `b`: what is known of a share after
+/// `a` hits and `b` misses, in half events by Jeffreys' prior. The tail is added term by term, so it is exact; unlike a rate, a share
+/// cannot exceed one, and therefore five hits of five say much more than five events. 0 at or below the mean, for more than
+/// [`MOST_TRIALS`] trials, and for arguments that make no sense. Linear in `trials`.
+///
+/// A. Gelman et al., "Bayesian Data Analysis", 3rd edition, section 2.4 and appendix A.
+///
+/// # Examples
+///
+/// ```
+/// # use ir_detect::stats::share_surprise;
+/// // Nothing known but that both can be: a hit in one trial has a half.
+/// assert!((share_surprise(1, 1, 1.0, 1.0) - 2.0_f64.ln()).abs() < 1e-12);
+/// // Five of five after none of twenty.
+/// assert!(share_surprise(5, 5, 0.5, 20.5) > 11.0);
+/// ```
+#[must_use]
+pub fn share_surprise(hits: u32, trials: u32, a: f64, b: f64) -> f64 {
+    let sane = a.is_finite() && b.is_finite() && a > 0.0 && b > 0.0 && hits <= trials && trials <= MOST_TRIALS;
+    if !sane || f64::from(hits) <= f64::from(trials) * a / (a + b) {
+        return 0.0;
+    }
+    let (k, n) = (f64::from(hits), f64::from(trials));
+    let up_to = |last: u32, term: &dyn Fn(f64) -> f64| (0..last).map(|i| term(f64::from(i)).ln()).sum::<f64>();
+    // The probability of exactly `hits`, as products of neighbouring terms of the three beta functions.
+    let exactly = up_to(hits, &|i| (a + i) / (i + 1.0)) + up_to(trials - hits, &|i| (b + i) / (i + 1.0))
+        - up_to(trials, &|i| (a + b + i) / (i + 1.0));
+    let (mut term, mut tail, mut j) = (1.0, 1.0, k);
+    while j < n && term > 1e-9 {
+        term *= (n - j) / (j + 1.0) * (a + j) / (n - j - 1.0 + b);
+        tail += term;
+        j += 1.0;
+    }
+    (-exactly - f64::ln(tail)).max(0.0)
+}
+
+/// Trials beyond which [`share_surprise`] says nothing.
+pub const MOST_TRIALS: u32 = 4096;
+
 /// The rate of events by something they are exposed to (seconds, lines, trials), learned block by block, with a half-life in blocks.
 ///
 /// The rate has a Gamma posterior with Jeffreys' half event; counts of a block to come are then negative binomial, and scatter more
@@ -115,6 +154,21 @@ impl EventRate {
         if events < mean { count_surprise(events, mean, self.size(mean)) } else { 0.0 }
     }
 
+    /// How surprising `hits` among `trials` are, in nats, as at least so many, when the events are hits and the exposure trials: by
+    /// [`share_surprise`], what was learned discounted by how much blocks scatter. Beyond [`MOST_TRIALS`] trials by [`Self::more`].
+    #[must_use]
+    pub fn more_hits(&self, hits: u32, trials: u32) -> f64 {
+        if self.exposure <= 0.0 {
+            return 0.0;
+        }
+        if trials > MOST_TRIALS {
+            return self.more(f64::from(hits), f64::from(trials));
+        }
+        let scatter = ((PRIOR_SCATTER * PRIOR_BLOCKS + self.misfit) / (PRIOR_BLOCKS + self.blocks)).max(1.0);
+        let missed = (self.exposure - self.events).max(0.0);
+        share_surprise(hits, trials, self.events / scatter + 0.5, missed / scatter + 0.5)
+    }
+
     /// How surprising `events` over `exposure` are when events come one by one: no scatter but that of not knowing the rate.
     #[must_use]
     pub fn more_single(&self, events: f64, exposure: f64) -> f64 {
@@ -143,6 +197,19 @@ mod tests {
             let exact = -(1.0_f64 - below).ln();
             let bound = count_surprise(count, mean, size);
             assert!(bound <= exact && bound > exact - 4.0, "{mean} {size} {count}: {bound} of {exact}");
+        }
+    }
+
+    #[test]
+    fn shares_agree_with_hand_worked_tails() {
+        // Uniform prior: each count of hits of n has 1/(n + 1). At least 9 of 9: a tenth; at least 8 of 9: a fifth.
+        assert!((share_surprise(9, 9, 1.0, 1.0) - 10.0_f64.ln()).abs() < 1e-12);
+        assert!((share_surprise(8, 9, 1.0, 1.0) - 5.0_f64.ln()).abs() < 1e-12);
+        // Jeffreys after none of 20, five of five: the product of (i + 1/2)/(i + 21).
+        let product: f64 = (0..5).map(|i| (f64::from(i) + 0.5) / (f64::from(i) + 21.0)).product();
+        assert!((share_surprise(5, 5, 0.5, 20.5) + product.ln()).abs() < 1e-12);
+        for (hits, trials, a, b) in [(0, 0, 0.5, 0.5), (3, 2, 0.5, 0.5), (1, 9, 1.0, 1.0), (2, 2, f64::NAN, 1.0)] {
+            assert_eq!(share_surprise(hits, trials, a, b), 0.0);
         }
     }
 

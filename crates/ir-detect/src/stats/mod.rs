@@ -15,7 +15,7 @@ pub mod surprise;
 pub mod tail;
 pub mod trend;
 
-pub use count::{EventRate, count_surprise};
+pub use count::{EventRate, MOST_TRIALS, count_surprise, share_surprise};
 pub use cusum::Cusum;
 pub use ddsketch::DdSketch;
 pub use drift::{Course, Drift};

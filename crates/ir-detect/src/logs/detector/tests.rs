@@ -105,6 +105,97 @@ async fn work_that_ends_too_early_is_told() {
     assert!(found[0].because.contains("paid"), "{}", found[0].because);
 }
 
+/// Requests whose lines name a place in the code: two statements with the same words.
+fn placed(from: u32, to: u32) -> Vec<LogRecord> {
+    let lines = usual(from, to).into_iter();
+    lines
+        .map(|mut record| {
+            let at = if record.message.contains("began") { 10 } else { 20 };
+            let pays = record.message.contains("began to pay") || record.message.ends_with(" paid");
+            if pays {
+                let trace = record.message.split(' ').next().unwrap().to_owned();
+                record.message = format!("INFO Pay#{at} {trace} wrote the entry");
+            }
+            record
+        })
+        .collect()
+}
+
+#[tokio::test]
+async fn statements_with_the_same_words_are_told_apart_by_their_place() {
+    let detector = detector();
+    assert_eq!(detect(&detector, &placed(0, 1200)).await, []);
+    let found = detect(&detector, &without(placed(1200, 1290), "Pay#20")).await;
+    assert_eq!(began(&found), [(Direction::Gone, "work".to_owned())], "{found:?}");
+    assert!(found[0].because.contains("wrote the entry"), "{}", found[0].because);
+    let after = found[0].at.since(placed(1200, 1201)[0].at).as_secs();
+    assert!((35..=55).contains(&after), "{after}");
+}
+
+/// Usual business in which each request also writes the line.
+fn each_request(from: u32, to: u32, level: LogLevel, text: &str) -> Vec<LogRecord> {
+    let mut lines = usual(from, to);
+    let more: Vec<LogRecord> = lines
+        .iter()
+        .filter(|record| record.message.ends_with("asked the bank"))
+        .map(|asked| {
+            let trace = asked.message.split(' ').next().unwrap();
+            LogRecord { level: Some(level), message: format!("{trace} {text}"), ..asked.clone() }
+        })
+        .collect();
+    lines.extend(more);
+    lines.sort_by_key(|line| line.at);
+    lines
+}
+
+#[tokio::test]
+async fn a_failure_in_most_requests_is_told_sooner_and_in_few_not() {
+    let detector = detector();
+    detect(&detector, &usual(0, 900)).await;
+    let found = detect(&detector, &each_request(900, 940, LogLevel::Error, "made no sense of the answer")).await;
+    assert_eq!(began(&found), [(Direction::New, "failing".to_owned())], "{found:?}");
+    let after = found[0].at.since(usual(900, 901)[0].at).as_secs();
+    assert!((20..=35).contains(&after), "{after}");
+    assert!(found[0].because.contains("made no sense of the answer"), "{}", found[0].because);
+
+    let detector = self::detector();
+    detect(&detector, &usual(0, 900)).await;
+    let mut few = each_request(900, 945, LogLevel::Error, "made no sense of the answer");
+    let mut n = 0;
+    few.retain(|record| {
+        let fails = record.message.contains("made no sense");
+        n += u32::from(fails);
+        !fails || n.is_multiple_of(4)
+    });
+    assert_eq!(began(&detect(&detector, &few).await), []);
+}
+
+#[tokio::test]
+async fn what_breaks_off_because_another_is_away_is_no_missing_line() {
+    let detector = detector();
+    detect(&detector, &usual(0, 900)).await;
+    let away = without(each_request(900, 955, LogLevel::Error, "call failed: connection refused"), " paid");
+    assert_eq!(began(&detect(&detector, &away).await), []);
+}
+
+#[tokio::test]
+async fn what_goes_on_right_after_a_short_gap_is_told_once() {
+    let detector = detector();
+    let broken = |from, to| each_request(from, to, LogLevel::Error, "made no sense of the answer");
+    detect(&detector, &usual(0, 900)).await;
+    assert_eq!(began(&detect(&detector, &broken(900, 950)).await).len(), 1);
+    assert_eq!(began(&detect(&detector, &broken(1300, 1350)).await), []);
+    // A minute without it ends it.
+    let after = detect(&detector, &usual(1350, 1700)).await;
+    assert!(after.iter().any(|anomaly| anomaly.phase == Phase::Ended), "{after:?}");
+    // After a gap that is longer than what people live with, it is told again.
+    let detector = self::detector();
+    detect(&detector, &usual(0, 900)).await;
+    assert_eq!(began(&detect(&detector, &broken(900, 950)).await).len(), 1);
+    let again = began(&detect(&detector, &broken(2600, 2660)).await);
+    assert!(again.contains(&(Direction::New, "failing".to_owned())), "{again:?}");
+}
+
 #[tokio::test]
 async fn a_burst_and_a_vanished_template_are_told() {
     let detector = detector();

@@ -19,15 +19,14 @@ impl Stream {
         }
     }
 
-    /// Keeps a line of the lesson, and learns from all of them when there are enough.
-    pub(super) fn learn(&mut self, line: &[u8], seat: Seat, config: &MinerConfig, scratch: &mut Scratch) {
-        self.lesson.push((line.to_vec(), seat.id));
-        self.lesson_bytes += line.len();
-        let last = self.lesson.len() >= LEARN_LINES || self.lesson_bytes > LEARN_BYTES;
-        if !last && !header::is_lesson(self.lesson.len()) {
+    /// Learns the header from the lesson and the line that comes next, when there are enough.
+    pub(super) fn learn(&mut self, line: &[u8], config: &MinerConfig, scratch: &mut Scratch) {
+        let lines = self.lesson.len() + 1;
+        let last = lines >= LEARN_LINES || self.lesson_bytes + line.len() > LEARN_BYTES;
+        if !last && !header::is_lesson(lines, self.whole) {
             return;
         }
-        let learned = Header::learn(self.lesson.iter().map(|(line, _)| line.as_slice()));
+        let learned = Header::learn(self.lesson.iter().map(|(line, _)| line.as_slice()).chain(std::iter::once(line)));
         if learned != self.header {
             self.header = learned;
             if self.whole {
@@ -39,6 +38,12 @@ impl Stream {
             self.lesson = Vec::new();
             self.lesson_bytes = 0;
         }
+    }
+
+    /// Keeps a line for the lesson, with the id it was given.
+    pub(super) fn keep(&mut self, line: &[u8], seat: Seat) {
+        self.lesson.push((line.to_vec(), seat.id));
+        self.lesson_bytes += line.len();
     }
 
     /// Starts over with the lesson's lines, now that their header is known. An id given before stands for the one its lines have
