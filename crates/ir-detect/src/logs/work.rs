@@ -29,6 +29,8 @@ const MAX_MEMBERS: usize = 32;
 const AHEAD: Duration = Duration::from_secs(600);
 /// Kinds of piece that are counted in one entity.
 const MAX_KINDS: usize = 256;
+/// A failure without an odd piece is forgotten after so many times of learning.
+const CALM: u32 = 3;
 /// Pieces after which half of what was learned of members is forgotten.
 const HALF_LIFE: f64 = 2000.0;
 /// Pieces before a member is believed, and the share of them that must hold it.
@@ -78,6 +80,8 @@ pub(super) struct Member {
     pub(super) belongs: bool,
     /// Pieces without it where it belongs, and with it where it is a failure that does not; exposed to the trials.
     pub(super) odd: Usual,
+    /// How often in a row what was learned held no odd piece.
+    calm: u32,
 }
 
 /// The pieces of one entity.
@@ -333,7 +337,12 @@ impl Kind {
             }
         }
         let learned = self.learned;
-        self.members.retain(|member| member.learned >= 0.01 * learned || member.odd.recent != Recent::default());
+        for member in &mut self.members {
+            member.calm = if member.odd.recent == Recent::default() { member.calm + 1 } else { 0 };
+        }
+        // An episode ends when it is said to be over for some steps, so what may have one is kept for that long.
+        let kept = |member: &Member| member.calm < if member.fails { CALM } else { 1 };
+        self.members.retain(|member| member.learned >= 0.01 * learned || kept(member));
     }
 
     pub(super) fn clear(&mut self) {
