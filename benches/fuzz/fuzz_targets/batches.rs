@@ -7,7 +7,7 @@ use ir_core::{
     Ctx, Detector, EntityId, Labels, LogRecord, ManualClock, MetricKind, MetricSample, Series, SignalBatch, Span,
     Timestamp,
 };
-use ir_detect::logs::LogTemplates;
+use ir_detect::logs::{LogTemplates, LogTemplatesConfig};
 use ir_detect::traces::TraceDetector;
 use ir_detect::{BasicSeriesDetector, Detectors, ExhaustionDetector, SeriesDetector};
 use libfuzzer_sys::fuzz_target;
@@ -27,7 +27,7 @@ fn detectors() -> Vec<Arc<dyn Detector>> {
     all.push(Arc::new(SeriesDetector::default()));
     all.push(Arc::new(BasicSeriesDetector::default()));
     all.push(Arc::new(ExhaustionDetector::default()));
-    all.push(Arc::new(LogTemplates::default()));
+    all.push(Arc::new(LogTemplates::new(LogTemplatesConfig::default()).expect("the default is right")));
     all.push(Arc::new(TraceDetector::default()));
     all
 }
@@ -83,7 +83,11 @@ fn sample(entity: EntityId, what: u8, at: Timestamp, value: f64) -> MetricSample
         MetricKind::Bucket => [("le", if what > 128 { "+Inf" } else { "0.1" })].into_iter().collect(),
         _ => Labels::new(),
     };
-    MetricSample { series: Arc::new(Series { entity, metric: metric.to_owned(), kind, unit: String::new(), labels }), at, value }
+    MetricSample {
+        series: Arc::new(Series { entity, metric: metric.to_owned(), kind, unit: String::new(), labels }),
+        at,
+        value,
+    }
 }
 
 fn halves(batch: &SignalBatch, at: usize) -> [SignalBatch; 2] {
