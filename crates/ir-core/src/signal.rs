@@ -152,7 +152,7 @@ pub struct AlertState {
     pub key: String,
     /// Whether it fires; else it is resolved.
     pub firing: bool,
-    /// When it began to fire.
+    /// When it began to fire, by the clock of the other system: one that goes ahead of ours says a time after the event's own.
     pub since: Timestamp,
 }
 

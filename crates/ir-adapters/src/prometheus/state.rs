@@ -73,11 +73,12 @@ impl Default for PrometheusStateConfig {
 /// Reads which alerts fire and which targets are up, without an Alertmanager and without a query.
 ///
 /// An alert that has begun to fire since the cursor is an event of kind [`EventKind::Alert`], and so is one that no longer does.
-/// What began and ended between two polls is not seen, nor is what ended and began anew. Of a firing alert the server says since when its condition holds, which is
-/// before it fired by the rule's `for`. An alert is over when its rule was evaluated without it: not when the server has just been
-/// restarted, or cannot evaluate the rule, which is a problem of the poll instead. One that is pending again goes on.
+/// What began and ended between two polls is not seen, nor is what ended and began anew. Of a firing alert the server says since
+/// when its condition holds, which is before it fired by the rule's `for`. An alert is over when its rule was evaluated without
+/// it: not when the server has just been restarted, or cannot evaluate the rule, which is a problem of the poll instead. One that
+/// is pending again goes on.
 ///
-/// Each poll gives the health of every target as a sample `up` at its own time: 1 up, 0 down. One that was not scraped yet gives
+/// Each poll gives the health of every target as a sample `up` at the time of the answer: 1 up, 0 down. One that was not scraped yet gives
 /// none, and neither does one that is no longer there: silence is for a detector of absence to judge. What a target that is down
 /// said last is a problem of the poll.
 ///
@@ -367,14 +368,14 @@ impl SignalSource for PrometheusState {
             text => serde_json::from_str(text).map_err(wrong)?,
         };
         let mut gathered = Polled::default();
-        let now = ctx.now().wall;
+        // The time is that of the answer: before it, the server may yet have evaluated its rules.
         if self.config.alerts {
             let reply = self.client.rules(ctx).await?;
-            self.take_alerts(answer::read_data(&reply)?, &mut told, now, &mut gathered);
+            self.take_alerts(answer::read_data(&reply)?, &mut told, ctx.now().wall, &mut gathered);
         }
         if self.config.targets {
             let reply = self.client.targets(ctx).await?;
-            self.take_targets(answer::read_data(&reply)?, now, &mut gathered);
+            self.take_targets(answer::read_data(&reply)?, ctx.now().wall, &mut gathered);
         }
         let text = serde_json::to_string(&told).map_err(|error| {
             Error::new(ErrorKind::Unknown, COMPONENT, "the cursor cannot be written").with_source(error)

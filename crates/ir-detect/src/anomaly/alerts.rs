@@ -20,7 +20,7 @@ use crate::check::Check;
 
 const NAME: &str = "alerts";
 /// Of the form of the snapshot.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 /// A rule has fired, which is certain; that it means trouble is the opinion of who wrote it.
 const SCORE: f64 = 0.9;
 /// Of what another system writes, so much stands in a record.
@@ -88,6 +88,8 @@ struct State {
 #[derive(Debug, Serialize, Deserialize)]
 struct Firing {
     report: Anomaly,
+    /// As the other system says it; the onset is never after we heard of it.
+    since: Timestamp,
     heard: Timestamp,
 }
 
@@ -107,12 +109,12 @@ impl AlertDetector {
         self.forget(state, out);
         let begun = state.firing.get_mut(&alert.key);
         match begun {
-            Some(known) if alert.firing && known.report.onset == alert.since => {
+            Some(known) if alert.firing && known.since == alert.since => {
                 known.heard = known.heard.max(event.at);
                 return Ok(());
             }
             // A report that was overtaken by a newer one.
-            Some(known) if alert.since < known.report.onset => return Ok(()),
+            Some(known) if alert.since < known.since => return Ok(()),
             Some(_) => {
                 if let Some(known) = state.firing.remove(&alert.key) {
                     out.push(ended(known.report, event.at, "is resolved"));
@@ -129,7 +131,7 @@ impl AlertDetector {
         }
         let report = self.began(event, alert)?;
         out.push(report.clone());
-        state.firing.insert(alert.key.clone(), Firing { report, heard: event.at });
+        state.firing.insert(alert.key.clone(), Firing { report, since: alert.since, heard: event.at });
         Ok(())
     }
 
@@ -149,7 +151,7 @@ impl AlertDetector {
             symptom: self.config.symptoms.get(&event.name).copied().unwrap_or(Symptom::Other),
             direction: Direction::Up,
             phase: Phase::Began,
-            onset: alert.since,
+            onset: alert.since.min(event.at),
             at: event.at,
             score: Score::saturating(SCORE),
             expected: Measured(0.0),

@@ -47,6 +47,13 @@ async fn an_alert_that_fires_again_is_another_episode_and_late_news_of_the_first
 }
 
 #[tokio::test]
+async fn nothing_begins_after_it_was_heard_of() {
+    let detector = AlertDetector::default();
+    let news = [event("a", true, 60, 10), event("a", true, 60, 70), event("a", false, 60, 80)];
+    assert_eq!(detect(&detector, &news).await, [(Phase::Began, 10), (Phase::Ended, 10)]);
+}
+
+#[tokio::test]
 async fn silence_ends_an_alert_by_the_time_of_the_others() {
     let config = AlertConfig { forget_after_secs: 100, ..AlertConfig::default() };
     let detector = AlertDetector::new(config).unwrap();
