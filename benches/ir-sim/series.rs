@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use incident_response::detect::basic::{BasicConfig, BasicModel};
 use incident_response::detect::series::{SeriesConfig, SeriesModel};
 use ir_bench::sim::planted::{Fault, Planted, planted};
 use ir_bench::sim::series::{Measure, Series};
@@ -18,12 +19,57 @@ struct Counted {
     after: Vec<usize>,
 }
 
+/// What watches.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Tier {
+    /// All that is known of one series.
+    Full,
+    /// What masses of series get.
+    Basic,
+}
+
+impl Tier {
+    pub(crate) const ALL: [Self; 2] = [Self::Full, Self::Basic];
+
+    /// For tables.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Full => "the full stack",
+            Self::Basic => "the basic tier",
+        }
+    }
+
+    /// At which values the default configuration tells something.
+    pub(crate) fn alerts(self, series: &Series) -> Vec<usize> {
+        let values = series.values.iter().enumerate().map(|(at, value)| (at, series.secs(at), *value));
+        match self {
+            Self::Full => {
+                let (config, mut model) = (SeriesConfig::default(), SeriesModel::default());
+                values
+                    .filter(|(_, secs, value)| model.push(*secs, *value, &config).tells())
+                    .map(|(at, ..)| at)
+                    .collect()
+            }
+            Self::Basic => {
+                let (config, mut model) = (BasicConfig::default(), BasicModel::default());
+                values.filter(|(_, secs, value)| model.push(*secs, *value, &config).alert).map(|(at, ..)| at).collect()
+            }
+        }
+    }
+}
+
 pub(crate) fn run(first: u64, seeds: u64) -> String {
     let mut text = format!(
         "planted things found by an alert while it helps (by chance: an alert in the same hours without them), \
          a value every {INTERVAL_SECS} s, seeds {first} to {}\n",
         first + seeds - 1
     );
+    Tier::ALL.iter().for_each(|tier| table(*tier, first, seeds, &mut text));
+    text
+}
+
+fn table(tier: Tier, first: u64, seeds: u64, text: &mut String) {
+    let _ = writeln!(text, "== {}", tier.name());
     for fault in Fault::ALL {
         let mut all = Counted::default();
         let _ = write!(text, "{:<7}", fault.name());
@@ -31,7 +77,7 @@ pub(crate) fn run(first: u64, seeds: u64) -> String {
             let mut counted = Counted::default();
             (first..first + seeds)
                 .filter_map(|seed| planted(measure, fault, seed, INTERVAL_SECS))
-                .for_each(|planted| count(&planted, &mut counted));
+                .for_each(|planted| count(tier, &planted, &mut counted));
             let _ = write!(text, "  {} {}/{}", measure.name(), counted.found, counted.planted);
             all.planted += counted.planted;
             all.found += counted.found;
@@ -48,25 +94,14 @@ pub(crate) fn run(first: u64, seeds: u64) -> String {
             percent(all.by_chance)
         );
     }
-    text
 }
 
-fn count(planted: &Planted, counted: &mut Counted) {
+fn count(tier: Tier, planted: &Planted, counted: &mut Counted) {
     let inside = |at: &&usize| (planted.from..=planted.to).contains(*at);
     counted.planted += 1;
-    counted.by_chance += u32::from(alerts(&planted.clean).iter().any(|at| inside(&at)));
-    if let Some(at) = alerts(&planted.series).iter().find(inside) {
+    counted.by_chance += u32::from(tier.alerts(&planted.clean).iter().any(|at| inside(&at)));
+    if let Some(at) = tier.alerts(&planted.series).iter().find(inside) {
         counted.found += 1;
         counted.after.push(at - planted.from);
     }
-}
-
-/// At which values the default configuration tells something.
-pub(crate) fn alerts(series: &Series) -> Vec<usize> {
-    let (config, mut model) = (SeriesConfig::default(), SeriesModel::default());
-    let mut told = |at: usize| {
-        let judged = model.push(series.secs(at), series.values[at], &config);
-        judged.alert || judged.shift.is_some()
-    };
-    (0..series.values.len()).filter(|at| told(*at)).collect()
 }

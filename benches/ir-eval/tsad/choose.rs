@@ -12,7 +12,7 @@ use super::score::Nab;
 use super::series::watch;
 use crate::table::table;
 
-const LIMITS_NATS: [f64; 5] = [25.0, 27.0, 29.0, 31.0, 33.0];
+const LIMITS_NATS: [f64; 5] = [26.0, 28.0, 30.0, 32.0, 34.0];
 const RESTS_NATS: [f64; 3] = [7.0, 9.0, 11.0];
 
 /// The alerts of one file as scores of 0 and 1, by configuration, and its windows.
@@ -49,7 +49,8 @@ pub(super) fn text(files: &[File], windows: &Windows) -> Result<String, String> 
     };
     // A folder without a window has no score of its own; its false alarms count in the sum.
     let of_one = |score: f64| if score.is_finite() { format!("{score:.1}") } else { "-".to_owned() };
-    let default = grid.iter().position(|config| *config == SeriesConfig::default()).unwrap_or(0);
+    let default = grid.iter().position(|config| *config == SeriesConfig::default());
+    let default = default.ok_or("the default is not among the configurations")?;
     let (mut honest, mut lines) = (Nab::default(), Vec::new());
     for (folder, files) in folders {
         let others = |file: &Watched| file.folder != folder;

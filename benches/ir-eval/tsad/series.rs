@@ -18,7 +18,7 @@ pub(super) fn watch(file: &File, config: &SeriesConfig) -> Found {
     for row in &file.rows {
         let judged = model.push(row.secs, row.value, config);
         scores.push(judged.nats / (judged.nats + config.limit_nats));
-        alerts.push(judged.alert || judged.shift.is_some());
+        alerts.push(judged.tells());
     }
     Found { scores, alerts, took: start.elapsed(), bytes: model.bytes() }
 }

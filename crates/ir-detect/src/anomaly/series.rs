@@ -93,7 +93,7 @@ struct All(#[serde(with = "pairs")] BTreeMap<Key, Learned>);
 impl Core for AnySeries {
     type State = All;
     const NAME: &'static str = "series";
-    const VERSION: u32 = 2;
+    const VERSION: u32 = 3;
 
     fn interest(&self) -> Interest<'_> {
         Interest { start_time: &self.0.names.start_time, bounds: &self.0.bounds, eager: false }
@@ -166,12 +166,16 @@ impl AnySeries {
         // People who called it a false alarm want more before they hear of it again.
         let factor = tracks.factor(key);
         let shift = judged.shift.filter(|shift| shift.nats >= self.0.model.shift_nats * factor);
+        let drift = judged.drift.filter(|drift| drift.nats >= self.0.model.drift_nats * factor);
+        let shift = shift.map(|shift| (shift.by, shift.nats, "to go on as before, its level changed by"));
+        let drift = drift.map(|drift| (drift.by, drift.nats, "near what its hours promise, for hours it was off by"));
+        let lasting = shift.or(drift);
         let alert = judged.alert && judged.nats >= self.0.model.limit_nats * factor;
-        let begins = alert || shift.is_some();
-        let off = shift.filter(|_| !alert).map_or(value - judged.expected, |shift| shift.by);
+        let begins = alert || lasting.is_some();
+        let off = lasting.filter(|_| !alert).map_or(value - judged.expected, |(by, _, _)| by);
         let finding = Finding {
             verdict: if begins || goes_on { Verdict::Bad } else { Verdict::Good },
-            nats: judged.nats.max(shift.map_or(0.0, |shift| shift.nats)).min(self.0.max_nats),
+            nats: judged.nats.max(lasting.map_or(0.0, |(_, nats, _)| nats)).min(self.0.max_nats),
             symptom: Symptom::Other,
             direction: if off >= 0.0 { Direction::Up } else { Direction::Down },
             onset: None,
@@ -182,11 +186,8 @@ impl AnySeries {
         };
         let because = |onset| {
             let subject = &key.subject;
-            if let Some(shift) = shift.filter(|_| !alert) {
-                let by = shift.by;
-                return format!(
-                    "expected {subject} to go on as before, its level changed by {by:.4}, seen {value}; since {onset}"
-                );
+            if let Some((by, _, words)) = lasting.filter(|_| !alert) {
+                return format!("expected {subject} {words} {by:.4}, seen {value}; since {onset}");
             }
             let (expected, most) = (judged.expected, judged.most.words());
             format!(

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::SeriesConfig;
+use super::habits::Habits;
 
 /// The rate of values for which the limit is stated.
 const STATED_SECS: f64 = 300.0;
@@ -20,6 +21,18 @@ pub(crate) struct Budget {
     raised: f64,
     since_alert: usize,
     last: f64,
+    habits: Habits,
+}
+
+/// What is to be judged.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Seen {
+    pub(crate) nats: f64,
+    /// Since the epoch.
+    pub(crate) secs: f64,
+    /// How far off what was expected, in the unit of the values.
+    pub(crate) off: f64,
+    pub(crate) interval_secs: f64,
 }
 
 impl Budget {
@@ -29,7 +42,8 @@ impl Budget {
     }
 
     /// The surprise with the budget taken off, so that it can be compared with the stated limit, and whether it is an alert.
-    pub(crate) fn judge(&mut self, nats: f64, interval_secs: f64, config: &SeriesConfig) -> (f64, bool) {
+    pub(crate) fn judge(&mut self, seen: Seen, config: &SeriesConfig) -> (f64, bool) {
+        let Seen { nats, secs, off, interval_secs } = seen;
         let half_life = (config.rest_secs / interval_secs.max(1.0)).clamp(SHORTEST, LONGEST);
         if self.raised > 0.0 {
             self.raised *= (-std::f64::consts::LN_2 / half_life).exp();
@@ -38,7 +52,9 @@ impl Budget {
         let nats = nats - Self::offset(interval_secs, config);
         let left = nats - self.raised;
         let again = self.since_alert > config.quiet_values || nats > CLEARLY_WORSE * self.last;
-        let alert = left >= config.limit_nats && (again || self.last == 0.0);
+        // What would be an alert but for the budget counts as well: a habit is one whether it was told or not.
+        let habit = nats >= config.limit_nats && self.habits.is_one(secs, off, interval_secs);
+        let alert = left >= config.limit_nats && !habit && (again || self.last == 0.0);
         if alert {
             self.raised = (self.raised + config.rest_nats).min(MOST_NATS);
             self.since_alert = 0;
@@ -57,15 +73,27 @@ impl Budget {
 mod tests {
     use super::*;
 
+    /// Judges sums that come every `interval_secs`, each farther off than any before.
+    struct Series(Budget, f64, f64);
+
+    impl Series {
+        fn is_alert(&mut self, nats: f64) -> bool {
+            let Self(budget, at, interval_secs) = self;
+            *at += 1.0;
+            let seen = Seen { nats, secs: *at * *interval_secs, off: 2_f64.powf(*at), interval_secs: *interval_secs };
+            budget.judge(seen, &SeriesConfig::default()).1
+        }
+    }
+
     #[test]
     fn alerts_make_the_next_one_dearer_until_it_is_forgotten() {
-        let (mut budget, config) = (Budget::default(), SeriesConfig::default());
-        assert!(!budget.judge(28.9, 300.0, &config).1);
-        assert!(budget.judge(30.0, 300.0, &config).1);
-        assert!(!budget.judge(35.0, 300.0, &config).1, "too soon and not clearly worse");
-        assert!(budget.judge(40.0, 300.0, &config).1, "clearly worse");
+        let mut series = Series(Budget::default(), 0.0, 300.0);
+        assert!(!series.is_alert(29.9));
+        assert!(series.is_alert(31.0));
+        assert!(!series.is_alert(36.0), "too soon and not clearly worse");
+        assert!(series.is_alert(41.0), "clearly worse");
         let mut waited = 0;
-        while !budget.judge(30.0, 300.0, &config).1 {
+        while !series.is_alert(31.0) {
             waited += 1;
         }
         assert!((500..1500).contains(&waited), "{waited}");
@@ -73,8 +101,22 @@ mod tests {
 
     #[test]
     fn values_that_come_often_need_more() {
-        let config = SeriesConfig::default();
-        let at = |secs: f64| Budget::default().judge(27.0, secs, &config).1;
-        assert!(at(3600.0) && !at(300.0) && !at(1.0));
+        let is_alert = |secs: f64| Series(Budget::default(), 0.0, secs).is_alert(27.0);
+        assert!(is_alert(3600.0) && !is_alert(300.0) && !is_alert(1.0));
+    }
+
+    #[test]
+    fn the_same_every_night_is_told_at_first_and_more_than_it_is_told_again() {
+        let (mut budget, config) = (Budget::default(), SeriesConfig::default());
+        let mut night = |day: u32, off: f64| {
+            let seen = Seen { nats: 80.0, secs: f64::from(day) * 86_400.0, off, interval_secs: 300.0 };
+            let alert = budget.judge(seen, &config).1;
+            // The rest of the day is quiet.
+            assert!((0..287).all(|_| !budget.judge(Seen { nats: 0.0, ..seen }, &config).1));
+            alert
+        };
+        let found: Vec<bool> = (0..6).map(|day| night(day, 5.0)).collect();
+        assert_eq!(found, [true, true, false, false, false, false]);
+        assert!(night(6, 25.0));
     }
 }

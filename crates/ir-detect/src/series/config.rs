@@ -10,11 +10,11 @@ use crate::check::Check;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct SeriesConfig {
-    /// The summed surprise that is an alert, in nats, for a value every five minutes. Default 29: about one alert in eight days of
+    /// The summed surprise that is an alert, in nats, for a value every five minutes. Default 30: about one alert in ten days of
     /// a production series.
     #[schemars(range(min = 1.0, max = 1000.0))]
     pub limit_nats: f64,
-    /// By how much the limit rises when values come e times as often, in nats: more looks find more by chance. Default 3.5.
+    /// By how much the limit rises when values come e times as often, in nats: more looks find more by chance. Default 5.
     #[schemars(range(min = 0.0, max = 100.0))]
     pub limit_rises_nats: f64,
     /// What one stream may add to the sum, in nats. Default 12.
@@ -30,6 +30,9 @@ pub struct SeriesConfig {
     /// for values that come more often it rises as [`limit_nats`](Self::limit_nats) does. Default 8.
     #[schemars(range(min = 1.0, max = 1000.0))]
     pub shift_nats: f64,
+    /// How rare hours off what was promised must be by the series' own past to be told, in nats. Default 7.
+    #[schemars(range(min = 1.0, max = 1000.0))]
+    pub drift_nats: f64,
     /// No second alert comes within so many values, unless it is clearly worse than the first. Default 30.
     #[schemars(range(min = 0, max = 100_000))]
     pub quiet_values: usize,
@@ -44,12 +47,13 @@ pub struct SeriesConfig {
 impl Default for SeriesConfig {
     fn default() -> Self {
         Self {
-            limit_nats: 29.0,
-            limit_rises_nats: 3.5,
+            limit_nats: 30.0,
+            limit_rises_nats: 5.0,
             cap_nats: 12.0,
             rest_nats: 9.0,
             rest_secs: 86_400.0,
             shift_nats: 8.0,
+            drift_nats: 7.0,
             quiet_values: 30,
             half_life_values: 3_000.0,
             warm_values: 100,
@@ -75,6 +79,7 @@ impl SeriesConfig {
         check.within("rest_nats", self.rest_nats, 0.0, 1000.0);
         check.within("rest_secs", self.rest_secs, 1.0, 8_640_000.0);
         check.within("shift_nats", self.shift_nats, 1.0, 1000.0);
+        check.within("drift_nats", self.drift_nats, 1.0, 1000.0);
         check.count("quiet_values", self.quiet_values, 0, 100_000);
         check.within("half_life_values", self.half_life_values, 50.0, 1e9);
         check.count("warm_values", self.warm_values, 20, 100_000);

@@ -11,14 +11,19 @@
 //! day: it is worth more than any stream.
 //!
 //! What lasts is another question than what is rare: [`Shift`] tells of a new level, with a history and a budget of its own, and
-//! is no part of the sum.
+//! is no part of the sum. [`Drift`] tells of hours that are off what was promised, farther than ever before yesterday: slow trends.
+//!
+//! What a series does again and again is its nature: what was as large at the same hour on two of the last three days, or four times
+//! in them, is not told.
 //!
 //! Memory: less than 8 KB a series, all in place; nothing is ever allocated. A snapshot takes 14 KB of JSON.
 
 mod budget;
 mod config;
+mod drift;
 mod evidence;
 mod expected;
+mod habits;
 mod linear;
 mod model;
 mod novelty;
@@ -28,6 +33,7 @@ mod tests;
 mod window;
 
 pub use config::SeriesConfig;
+pub use drift::Drift;
 pub use evidence::Stream;
 pub use model::{Judged, SeriesModel};
 pub use shift::Shift;

@@ -3,7 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::SeriesConfig;
-use super::budget::Budget;
+use super::budget::{Budget, Seen};
+use super::drift::{Drift, Drifts};
 use super::evidence::{Distances, Evidence, Stream};
 use super::expected::Expected;
 use super::linear::Linear;
@@ -49,6 +50,16 @@ pub struct Judged {
     /// The level has changed and stays so; told once, some ten values after it began, unless an alert has told it. It is no part
     /// of `nats`, and has a history and a budget of its own.
     pub shift: Option<Shift>,
+    /// For hours the values have been off what was promised; told at most once a day, unless an alert has just told it.
+    pub drift: Option<Drift>,
+}
+
+impl Judged {
+    /// Whether people should hear of this value, for whatever reason.
+    #[must_use]
+    pub fn tells(&self) -> bool {
+        self.alert || self.shift.is_some() || self.drift.is_some()
+    }
 }
 
 /// The model of one series. See the [module](super).
@@ -81,6 +92,7 @@ pub struct SeriesModel {
     hot: f64,
     budget: Budget,
     shifts: Shifts,
+    drifts: Drifts,
 }
 
 impl SeriesModel {
@@ -96,6 +108,7 @@ impl SeriesModel {
                 expected: promise.value,
                 most: Stream::Value,
                 shift: None,
+                drift: None,
             };
         }
         let value = value.clamp(-LARGEST, LARGEST);
@@ -134,18 +147,24 @@ impl SeriesModel {
         self.expected.learn(value, &promise, rate);
 
         let (nats, alert) = match self.seen >= config.warm_values {
-            true => self.budget.judge(weighed.nats, self.interval_secs, config),
+            true => {
+                let seen =
+                    Seen { nats: weighed.nats, secs, off: value - promise.value, interval_secs: self.interval_secs };
+                self.budget.judge(seen, config)
+            }
             false => (0.0, false),
         };
         let shift = self.shifts.push(secs, value, promise.foreseen, self.interval_secs, config);
-        let shift = shift.filter(|_| !self.budget.told_within(config));
+        let drift = self.drifts.push(secs, value - promise.value, self.interval_secs, config);
+        let told = self.budget.told_within(config);
         Judged {
             nats,
             alert,
             hot: alert || weighed.nats >= HOT_NATS,
             expected: promise.value,
             most: weighed.most,
-            shift,
+            shift: shift.filter(|_| !told),
+            drift: drift.filter(|_| !told),
         }
     }
 

@@ -13,6 +13,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::SeriesConfig;
+use super::habits::Habits;
 use super::linear::{INPUTS, Linear};
 use crate::stats::{RunningMedian, SmallTail};
 
@@ -57,14 +58,6 @@ const GROWS: f64 = 1.5;
 const RAISED_MOST: f64 = 30.0;
 const FALLS_BLOCKS: f64 = 60.0;
 const DAY_SECS: f64 = 86_400.0;
-/// So many shifts are remembered. One that came on two of the last three days as well, at the same hour to within so much, in the
-/// same direction and about as large, is a habit and not told: logs that are rotated, jobs that start. Half an hour is more than
-/// the blocks may blur it.
-const HABITS: usize = 8;
-const HABIT_DAYS: i32 = 3;
-const HABIT_TIMES: usize = 2;
-const HABIT_SECS: f64 = 1800.0;
-const HABIT_SIZE: f64 = 0.25;
 /// The interval for which limits are stated, and what more frequent values cost at most: the largest shifts are told at any interval.
 const STATED_SECS: f64 = 300.0;
 const DEARER_MOST: f64 = 6.0;
@@ -96,9 +89,7 @@ pub(crate) struct Shifts {
     /// The last shift, and how long ago it was.
     last: Option<Last>,
     raised: f64,
-    /// When, and by how much.
-    habits: [(f64, f64); HABITS],
-    shifts: usize,
+    habits: Habits,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -194,7 +185,7 @@ impl Shifts {
         // The oldest of the new blocks may lie on both sides of the step.
         let by = mean(&self.means[..NEW - 1]) - foretold;
         let is_back = |last: Last| last.told && last.since < EXCURSION && (by + last.by).abs() < BACK * last.by.abs();
-        let known = self.last.is_some_and(is_back) || self.is_habit(secs, by);
+        let known = self.last.is_some_and(is_back) || self.habits.is_one(secs, by, interval_secs);
         let told = !known && nats >= config.shift_nats + self.raised;
         if told {
             self.raised = (self.raised * GROWS + 1.0).min(RAISED_MOST);
@@ -202,18 +193,6 @@ impl Shifts {
         self.follow(by, foretold);
         self.last = Some(Last { by, told, since: 0 });
         told.then_some(Shift { by, nats })
-    }
-
-    /// Whether a shift is a habit; it is remembered.
-    fn is_habit(&mut self, secs: f64, by: f64) -> bool {
-        let alike = |(at, size): &&(f64, f64)| {
-            let same_hour = |days| (secs - at - f64::from(days) * DAY_SECS).abs() <= HABIT_SECS;
-            (1..=HABIT_DAYS).any(same_hour) && (size - by).abs() <= HABIT_SIZE * size.abs()
-        };
-        let habit = self.habits.iter().filter(alike).count() >= HABIT_TIMES;
-        self.habits[self.shifts % HABITS] = (secs, by);
-        self.shifts = self.shifts.wrapping_add(1);
-        habit
     }
 
     /// How rare an error is: the law of Weibull through two points of the body.
