@@ -16,6 +16,7 @@ pub mod traces;
 
 mod check;
 mod pairs;
+mod stored;
 
 pub use anomaly::{
     AbsenceConfig, AbsenceDetector, BaselineConfig, BaselineDetector, BasicSeriesConfig, BasicSeriesDetector, Bounds,

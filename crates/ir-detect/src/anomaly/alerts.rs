@@ -10,13 +10,14 @@ use std::time::Duration;
 use async_trait::async_trait;
 use ir_core::anomaly::Direction;
 use ir_core::{
-    AlertState, Anomaly, AnomalyId, ConfigError, Ctx, Detector, Digest, Error, ErrorKind, EventKind, EventRecord,
-    Feedback, Labels, Measured, PartName, Phase, Problem, Result, Score, SignalBatch, Snapshot, Symptom, Timestamp,
+    AlertState, Anomaly, AnomalyId, ConfigError, Ctx, Detector, Digest, EventKind, EventRecord, Feedback, Labels,
+    Measured, PartName, Phase, Problem, Result, Score, SignalBatch, Snapshot, Symptom, Timestamp,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::check::Check;
+use crate::stored::StoredForm;
 
 const NAME: &str = "alerts";
 /// Of the form of the snapshot.
@@ -25,8 +26,7 @@ const VERSION: u32 = 2;
 const SCORE: f64 = 0.9;
 /// Of what another system writes, so much stands in a record.
 const MAX_SUMMARY_CHARS: usize = 200;
-/// Larger snapshots are refused when read.
-const MAX_SNAPSHOT_BYTES: usize = 64 << 20;
+const FORM: StoredForm = StoredForm { name: NAME, version: VERSION, max_bytes: 64 << 20 };
 
 /// How an [`AlertDetector`] reads alerts.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -197,21 +197,11 @@ impl Detector for AlertDetector {
 
     async fn snapshot(&self, _ctx: &Ctx) -> Result<Snapshot> {
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let bytes = serde_json::to_vec(&*state)
-            .map_err(|error| Error::new(ErrorKind::Unknown, NAME, "cannot write the snapshot").with_source(error))?;
-        Ok(Snapshot { name: PartName::new(NAME)?, version: VERSION, bytes })
+        FORM.write(&*state)
     }
 
     async fn restore(&self, _ctx: &Ctx, from: &Snapshot) -> Result<()> {
-        let invalid = |message: String| Error::new(ErrorKind::InvalidInput, NAME, message);
-        if from.name.as_str() != NAME || from.version != VERSION {
-            return Err(invalid(format!("a snapshot of `{}` version {} is not its own", from.name, from.version)));
-        }
-        if from.bytes.len() > MAX_SNAPSHOT_BYTES {
-            return Err(invalid(format!("a snapshot of {} bytes is too large", from.bytes.len())));
-        }
-        let restored = serde_json::from_slice(&from.bytes)
-            .map_err(|error| invalid(format!("cannot read the snapshot: {error}")))?;
+        let restored = FORM.read(from)?;
         *self.state.lock().unwrap_or_else(PoisonError::into_inner) = restored;
         Ok(())
     }

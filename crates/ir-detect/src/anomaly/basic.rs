@@ -10,8 +10,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use ir_core::anomaly::Direction;
 use ir_core::{
-    Anomaly, ConfigError, Ctx, Detector, Error, ErrorKind, Feedback, MetricKind, MetricSample, PartName, Problem,
-    Result, Series, SignalBatch, Snapshot, Symptom, Timestamp,
+    Anomaly, ConfigError, Ctx, Detector, Feedback, MetricKind, MetricSample, PartName, Problem, Result, Series,
+    SignalBatch, Snapshot, Symptom, Timestamp,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -20,6 +20,7 @@ use super::episode::{EpisodeConfig, Finding, Judge, Key, Tracks, Verdict};
 use super::names::MetricNames;
 use crate::basic::{BasicConfig, BasicModel, Judged};
 use crate::check::Check;
+use crate::stored::StoredForm;
 
 /// How a [`BasicSeriesDetector`] decides.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -106,11 +107,11 @@ struct Slot {
     model: BasicModel,
 }
 
-/// What a snapshot holds.
+/// What a snapshot holds: borrowed to be written, owned when read.
 #[derive(Serialize, Deserialize)]
-struct Stored {
-    slots: Vec<Slot>,
-    tracks: Tracks,
+struct Stored<S, T> {
+    slots: S,
+    tracks: T,
     made_room: Option<Timestamp>,
 }
 
@@ -120,8 +121,8 @@ const VERSION: u32 = 1;
 const JUMP: Duration = Duration::from_secs(10);
 /// Room is made at most so often.
 const ROOM_EVERY: Duration = Duration::from_secs(60);
-/// Larger snapshots are refused when read: ten million series come to some 6 GB, which no store should be given.
-const MAX_SNAPSHOT_BYTES: usize = 2 << 30;
+/// Ten million series come to some 6 GB, which no store should be given.
+const FORM: StoredForm = StoredForm { name: NAME, version: VERSION, max_bytes: 2 << 30 };
 
 impl BasicSeriesDetector {
     /// Checks the configuration.
@@ -295,31 +296,12 @@ impl Detector for BasicSeriesDetector {
     }
 
     async fn snapshot(&self, _ctx: &Ctx) -> Result<Snapshot> {
-        #[derive(Serialize)]
-        struct Borrowed<'a> {
-            slots: &'a [Slot],
-            tracks: &'a Tracks,
-            made_room: Option<Timestamp>,
-        }
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let stored = Borrowed { slots: &state.slots, tracks: &state.tracks, made_room: state.made_room };
-        let bytes = serde_json::to_vec(&stored)
-            .map_err(|error| Error::new(ErrorKind::Unknown, NAME, "cannot write the snapshot").with_source(error))?;
-        Ok(Snapshot { name: PartName::new(NAME)?, version: VERSION, bytes })
+        FORM.write(&Stored { slots: &state.slots, tracks: &state.tracks, made_room: state.made_room })
     }
 
     async fn restore(&self, _ctx: &Ctx, from: &Snapshot) -> Result<()> {
-        let invalid = |message: String| Error::new(ErrorKind::InvalidInput, NAME, message);
-        if from.name.as_str() != NAME || from.version != VERSION {
-            let (name, version) = (&from.name, from.version);
-            let message = format!("a snapshot of `{name}` version {version} is not one of `{NAME}` version {VERSION}");
-            return Err(invalid(message));
-        }
-        if from.bytes.len() > MAX_SNAPSHOT_BYTES {
-            return Err(invalid(format!("a snapshot of {} bytes is too large", from.bytes.len())));
-        }
-        let stored: Stored = serde_json::from_slice(&from.bytes)
-            .map_err(|error| invalid(format!("cannot read the snapshot: {error}")))?;
+        let stored: Stored<Vec<Slot>, Tracks> = FORM.read(from)?;
         let mut state = State { tracks: stored.tracks, made_room: stored.made_room, ..State::default() };
         for slot in stored.slots {
             state.add(slot);

@@ -3,9 +3,11 @@
 use std::fmt::Debug;
 use std::sync::{Mutex, PoisonError};
 
-use ir_core::{Anomaly, Error, ErrorKind, Feedback, PartName, Result, Series, SignalBatch, Snapshot};
+use ir_core::{Anomaly, Feedback, PartName, Result, Series, SignalBatch, Snapshot};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+
+use crate::stored::StoredForm;
 
 use super::episode::{EpisodeConfig, Judge, Tracks};
 use super::looks::{Assembler, Interest, Look};
@@ -44,10 +46,12 @@ struct State<S> {
     learned: S,
 }
 
-/// Larger snapshots are refused when read: nothing this library writes comes near it.
+/// Nothing this library writes comes near it.
 const MAX_SNAPSHOT_BYTES: usize = 256 << 20;
 
 impl<C: Core> Host<C> {
+    const FORM: StoredForm = StoredForm { name: C::NAME, version: C::VERSION, max_bytes: MAX_SNAPSHOT_BYTES };
+
     pub(crate) fn new(core: C) -> Self {
         let state = State { looks: Assembler::default(), tracks: Tracks::default(), learned: C::State::default() };
         Self { core, state: Mutex::new(state) }
@@ -74,29 +78,12 @@ impl<C: Core> Host<C> {
     }
 
     pub(crate) fn snapshot(&self) -> Result<Snapshot> {
-        let name = PartName::new(C::NAME)?;
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let bytes = serde_json::to_vec(&*state)
-            .map_err(|error| Error::new(ErrorKind::Unknown, C::NAME, "cannot write the snapshot").with_source(error))?;
-        Ok(Snapshot { name, version: C::VERSION, bytes })
+        Self::FORM.write(&*state)
     }
 
     pub(crate) fn restore(&self, from: &Snapshot) -> Result<()> {
-        let invalid = |message: String| Error::new(ErrorKind::InvalidInput, C::NAME, message);
-        if from.name.as_str() != C::NAME || from.version != C::VERSION {
-            return Err(invalid(format!(
-                "a snapshot of `{}` version {} is not one of `{}` version {}",
-                from.name,
-                from.version,
-                C::NAME,
-                C::VERSION
-            )));
-        }
-        if from.bytes.len() > MAX_SNAPSHOT_BYTES {
-            return Err(invalid(format!("a snapshot of {} bytes is too large", from.bytes.len())));
-        }
-        let restored = serde_json::from_slice(&from.bytes)
-            .map_err(|error| invalid(format!("cannot read the snapshot: {error}")))?;
+        let restored = Self::FORM.read(from)?;
         *self.state.lock().unwrap_or_else(PoisonError::into_inner) = restored;
         Ok(())
     }

@@ -246,11 +246,7 @@ impl Core for Limits {
         look: &Look,
         out: &mut Vec<Anomaly>,
     ) -> Result<()> {
-        // What the old process counted after its last scrape is lost, so a rate over a restart is none.
-        let span = look.span_secs().filter(|_| !look.restarted);
-        let gauges = look.gauges.iter().map(|(series, value)| (series, *value));
-        let rates = look.increases.iter().filter_map(|(series, increase)| Some((series, increase / span?)));
-        for (series, value) in gauges.chain(rates) {
+        for (series, value) in look.gauges_and_rates() {
             for limit in self.0.limit.iter().filter(|limit| limit.is_for(series)) {
                 let key = Key { labels: series.labels.clone(), ..Key::new(&look.entity, limit.name.as_str()) };
                 let change = self.change(&mut state.0, &key, limit, look, value);

@@ -45,6 +45,14 @@ impl Look {
         let secs = self.at.since(self.before?).as_secs_f64();
         (secs > 0.0).then_some(secs)
     }
+
+    /// The gauges, and of counters what they rose a second. What the old process counted after its last scrape is lost, so over a
+    /// restart there is no rate.
+    pub(crate) fn gauges_and_rates(&self) -> impl Iterator<Item = (&Arc<Series>, f64)> {
+        let span = self.span_secs().filter(|_| !self.restarted);
+        let rates = self.increases.iter().filter_map(move |(series, increase)| Some((series, increase / span?)));
+        self.gauges.iter().map(|(series, value)| (series, *value)).chain(rates)
+    }
 }
 
 /// What the owner wants to see.

@@ -115,13 +115,10 @@ impl Core for AnySeries {
         look: &Look,
         out: &mut Vec<Anomaly>,
     ) -> Result<()> {
-        let gauges = look.gauges.iter().filter(|(series, _)| series.metric != self.0.names.start_time);
-        let gauges = gauges.map(|(series, value)| (series, *value));
-        // What the old process counted after its last scrape is lost, so a rate over a restart is none.
-        let span = look.span_secs().filter(|_| !look.restarted);
-        let rates = look.increases.iter().filter_map(|(series, increase)| Some((series, increase / span?)));
-        for (series, value) in gauges.chain(rates) {
-            self.value(state, tracks, judge, look, (series, value), out)?;
+        for (series, value) in look.gauges_and_rates() {
+            if series.metric != self.0.names.start_time {
+                self.value(state, tracks, judge, look, (series, value), out)?;
+            }
         }
         Ok(())
     }

@@ -7,8 +7,7 @@ use std::time::Duration;
 
 use ir_core::anomaly::Direction;
 use ir_core::{
-    Activity, Anomaly, Error, ErrorKind, EventKind, EventRecord, Feedback, PartName, Result, SignalBatch, Snapshot,
-    Symptom, Timestamp,
+    Activity, Anomaly, EventKind, EventRecord, Feedback, PartName, Result, SignalBatch, Snapshot, Symptom, Timestamp,
 };
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
@@ -17,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use crate::anomaly::episode::{EpisodeConfig, Finding, Judge, Key, Tracks, Verdict};
 use crate::check::Check;
 use crate::pairs;
+use crate::stored::StoredForm;
 
 /// How much a detector of behaviour learns before it speaks, and how much it keeps.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -177,12 +177,13 @@ struct State<S> {
     learned: S,
 }
 
-/// Larger snapshots are refused when read.
 const MAX_SNAPSHOT_BYTES: usize = 1 << 30;
 /// So often it is looked for episodes that are over.
 const SWEEP: Duration = Duration::from_secs(60);
 
 impl<C: Core> Host<C> {
+    const FORM: StoredForm = StoredForm { name: C::NAME, version: C::VERSION, max_bytes: MAX_SNAPSHOT_BYTES };
+
     pub(crate) fn new(core: C) -> Self {
         // What cannot be taken back, such as a program started, is no flutter: one look begins an episode.
         let episode = EpisodeConfig { begin_looks: 1, end_looks: 1, ..EpisodeConfig::default() };
@@ -219,27 +220,12 @@ impl<C: Core> Host<C> {
     }
 
     pub(crate) fn snapshot(&self) -> Result<Snapshot> {
-        let name = PartName::new(C::NAME)?;
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let bytes = serde_json::to_vec(&*state)
-            .map_err(|error| Error::new(ErrorKind::Unknown, C::NAME, "cannot write the snapshot").with_source(error))?;
-        Ok(Snapshot { name, version: C::VERSION, bytes })
+        Self::FORM.write(&*state)
     }
 
     pub(crate) fn restore(&self, from: &Snapshot) -> Result<()> {
-        let invalid = |message: String| Error::new(ErrorKind::InvalidInput, C::NAME, message);
-        let (name, version) = (&from.name, from.version);
-        if name.as_str() != C::NAME || version != C::VERSION {
-            let (own, own_version) = (C::NAME, C::VERSION);
-            return Err(invalid(format!(
-                "a snapshot of `{name}` version {version} is not one of `{own}` version {own_version}"
-            )));
-        }
-        if from.bytes.len() > MAX_SNAPSHOT_BYTES {
-            return Err(invalid(format!("a snapshot of {} bytes is too large", from.bytes.len())));
-        }
-        let restored = serde_json::from_slice(&from.bytes)
-            .map_err(|error| invalid(format!("cannot read the snapshot: {error}")))?;
+        let restored = Self::FORM.read(from)?;
         *self.state.lock().unwrap_or_else(PoisonError::into_inner) = restored;
         Ok(())
     }

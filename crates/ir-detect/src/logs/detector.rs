@@ -26,9 +26,7 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use ir_core::{
-    Anomaly, ConfigError, Ctx, Detector, Error, ErrorKind, Feedback, PartName, Problem, Result, SignalBatch, Snapshot,
-};
+use ir_core::{Anomaly, ConfigError, Ctx, Detector, Feedback, PartName, Problem, Result, SignalBatch, Snapshot};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -38,11 +36,11 @@ use super::{MinerConfig, MinerSnapshot, TemplateMiner};
 use crate::anomaly::episode::{EpisodeConfig, Judge};
 use crate::anomaly::{self};
 use crate::check::Check;
+use crate::stored::StoredForm;
 
 const NAME: &str = "log_templates";
 const VERSION: u32 = 3;
-/// Larger snapshots are refused when read.
-const MAX_SNAPSHOT_BYTES: usize = 1 << 30;
+const FORM: StoredForm = StoredForm { name: NAME, version: VERSION, max_bytes: 1 << 30 };
 
 /// How [`LogTemplates`] decides.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -197,10 +195,11 @@ struct State {
     watch: Watch,
 }
 
+/// What a snapshot holds: borrowed to be written, owned when read.
 #[derive(Debug, Serialize, Deserialize)]
-struct Stored {
+struct Stored<W> {
     miner: MinerSnapshot,
-    watch: Watch,
+    watch: W,
 }
 
 impl LogTemplates {
@@ -237,32 +236,12 @@ impl Detector for LogTemplates {
     }
 
     async fn snapshot(&self, _ctx: &Ctx) -> Result<Snapshot> {
-        #[derive(Serialize)]
-        struct Borrowed<'a> {
-            miner: MinerSnapshot,
-            watch: &'a Watch,
-        }
-        let name = PartName::new(NAME)?;
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let stored = Borrowed { miner: state.miner.snapshot(), watch: &state.watch };
-        let bytes = serde_json::to_vec(&stored)
-            .map_err(|error| Error::new(ErrorKind::Unknown, NAME, "cannot write the snapshot").with_source(error))?;
-        Ok(Snapshot { name, version: VERSION, bytes })
+        FORM.write(&Stored { miner: state.miner.snapshot(), watch: &state.watch })
     }
 
     async fn restore(&self, _ctx: &Ctx, from: &Snapshot) -> Result<()> {
-        let invalid = |message: String| Error::new(ErrorKind::InvalidInput, NAME, message);
-        if from.name.as_str() != NAME || from.version != VERSION {
-            let (name, version) = (&from.name, from.version);
-            return Err(invalid(format!(
-                "a snapshot of `{name}` version {version} is not one of `{NAME}` version {VERSION}"
-            )));
-        }
-        if from.bytes.len() > MAX_SNAPSHOT_BYTES {
-            return Err(invalid(format!("a snapshot of {} bytes is too large", from.bytes.len())));
-        }
-        let stored: Stored = serde_json::from_slice(&from.bytes)
-            .map_err(|error| invalid(format!("cannot read the snapshot: {error}")))?;
+        let stored: Stored<Watch> = FORM.read(from)?;
         let miner = TemplateMiner::restore(stored.miner)?;
         *self.state.lock().unwrap_or_else(PoisonError::into_inner) = State { miner, watch: stored.watch };
         Ok(())

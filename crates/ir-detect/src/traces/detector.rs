@@ -5,8 +5,7 @@ use std::time::Duration;
 
 use ir_core::signal::Span;
 use ir_core::{
-    Anomaly, ConfigError, Ctx, Detector, Error, ErrorKind, Feedback, PartName, Problem, Result, SignalBatch, Snapshot,
-    Timestamp,
+    Anomaly, ConfigError, Ctx, Detector, Feedback, PartName, Problem, Result, SignalBatch, Snapshot, Timestamp,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -18,11 +17,11 @@ use crate::anomaly::episode::{EpisodeConfig, Judge, Tracks};
 use crate::anomaly::{self};
 use crate::check::Check;
 use crate::stats::Ring;
+use crate::stored::StoredForm;
 
 const NAME: &str = "traces";
 const VERSION: u32 = 1;
-/// Larger snapshots are refused when read.
-const MAX_SNAPSHOT_BYTES: usize = 1 << 30;
+const FORM: StoredForm = StoredForm { name: NAME, version: VERSION, max_bytes: 1 << 30 };
 /// Clocks that were set back by more than this, beyond the time that spans are waited for, begin anew.
 const JUMP: Duration = Duration::from_secs(600);
 
@@ -236,26 +235,12 @@ impl Detector for TraceDetector {
     }
 
     async fn snapshot(&self, _ctx: &Ctx) -> Result<Snapshot> {
-        let name = PartName::new(NAME)?;
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let bytes = serde_json::to_vec(&*state)
-            .map_err(|error| Error::new(ErrorKind::Unknown, NAME, "cannot write the snapshot").with_source(error))?;
-        Ok(Snapshot { name, version: VERSION, bytes })
+        FORM.write(&*state)
     }
 
     async fn restore(&self, _ctx: &Ctx, from: &Snapshot) -> Result<()> {
-        let invalid = |message: String| Error::new(ErrorKind::InvalidInput, NAME, message);
-        if from.name.as_str() != NAME || from.version != VERSION {
-            let (name, version) = (&from.name, from.version);
-            return Err(invalid(format!(
-                "a snapshot of `{name}` version {version} is not one of `{NAME}` version {VERSION}"
-            )));
-        }
-        if from.bytes.len() > MAX_SNAPSHOT_BYTES {
-            return Err(invalid(format!("a snapshot of {} bytes is too large", from.bytes.len())));
-        }
-        let restored = serde_json::from_slice(&from.bytes)
-            .map_err(|error| invalid(format!("cannot read the snapshot: {error}")))?;
+        let restored = FORM.read(from)?;
         *self.state.lock().unwrap_or_else(PoisonError::into_inner) = restored;
         Ok(())
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use ir_core::anomaly::Direction;
 use ir_core::signal::{LogLevel, LogRecord};
 use ir_core::testkit::detector as laws;
-use ir_core::{EntityId, Labels, ManualClock, Phase, Symptom, Timestamp};
+use ir_core::{EntityId, ErrorKind, Labels, ManualClock, Phase, Symptom, Timestamp};
 use proptest::prelude::*;
 
 use super::*;
