@@ -1,9 +1,9 @@
-//! The calls to Systems Manager, and what of its answers is of interest.
+//! The calls to Systems Manager that are about commands, and what of its answers is of interest.
 
 use aws_config::SdkConfig;
 use aws_sdk_ssm::operation::send_command::builders::SendCommandFluentBuilder;
-use aws_sdk_ssm::types::{CommandInvocationStatus, DocumentHashType, DocumentStatus};
-use ir_core::{Ctx, Error, ErrorKind, Result};
+use aws_sdk_ssm::types::{CommandInvocationStatus, DocumentHashType};
+use ir_core::Result;
 
 use super::{COMPONENT, SsmCommand};
 use crate::aws::error::of_reading;
@@ -14,7 +14,7 @@ const DELIVERED_WITHIN_SECS: i32 = 30;
 
 /// One account and region.
 #[derive(Debug)]
-pub(super) struct Client(aws_sdk_ssm::Client);
+pub(super) struct Client(pub(super) aws_sdk_ssm::Client);
 
 /// How a command ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,25 +29,6 @@ impl Client {
         sdk.region()?;
         let config = aws_sdk_ssm::config::Builder::from(sdk).interceptor(SizeLimit).build();
         Some(Self(aws_sdk_ssm::Client::from_conf(config)))
-    }
-
-    /// The SHA-256 of a document that can be run.
-    pub(super) async fn document_hash(&self, ctx: &Ctx, command: &SsmCommand) -> Result<String> {
-        let what = format!("reading document `{}`", command.document);
-        let sent = async {
-            let request = self.0.describe_document().name(&command.document);
-            let request = request.set_document_version(command.version.clone());
-            request.send().await.map_err(|error| of_reading(COMPONENT, &what, &error))
-        };
-        let answer = ctx.run(COMPONENT, sent).await?;
-        let refused = |why: &str| Error::new(ErrorKind::Conflict, COMPONENT, format!("{what}: {why}"));
-        let document = answer.document().ok_or_else(|| refused("there is none"))?;
-        if document.status() != Some(&DocumentStatus::Active) {
-            return Err(refused("it is not active"));
-        }
-        let is_sha256 = document.hash_type() == Some(&DocumentHashType::Sha256);
-        let hash = document.hash().filter(|_| is_sha256);
-        hash.map(str::to_owned).ok_or_else(|| refused("its SHA-256 is not told"))
     }
 
     /// A command, not sent yet.

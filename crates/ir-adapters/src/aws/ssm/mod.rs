@@ -40,10 +40,12 @@ use super::{error, prepare};
 
 pub mod automation;
 mod client;
+mod document;
 #[cfg(test)]
 mod tests;
 
 use client::{Client, Ended};
+use document::Wanted;
 
 const COMPONENT: &str = "ssm";
 const RUN: &str = "ssm.run_command";
@@ -145,14 +147,8 @@ impl SsmExecutor {
 
     /// The hash of the document's content, if it may be run.
     async fn hash(&self, ctx: &Ctx, command: &SsmCommand) -> Result<String> {
-        let hash = self.client.document_hash(ctx, command).await?;
-        match &command.sha256 {
-            Some(wanted) if !wanted.eq_ignore_ascii_case(&hash) => {
-                let message = format!("document `{}` is not the one whose hash was given", command.document);
-                Err(Error::new(ErrorKind::Conflict, COMPONENT, message))
-            }
-            _ => Ok(hash),
-        }
+        let document = self.client.document(ctx, command.wanted()).await?;
+        document.hash().map(str::to_owned)
     }
 
     /// Asks until the command has ended. Whatever is not a success may have changed something.
@@ -175,6 +171,17 @@ impl SsmExecutor {
     fn next_look(&self, ctx: &Ctx) -> u64 {
         let nanos = u64::try_from(self.poll.as_nanos()).unwrap_or(u64::MAX);
         ctx.now().mono_ns.saturating_add(nanos)
+    }
+}
+
+impl SsmCommand {
+    fn wanted(&self) -> Wanted<'_> {
+        Wanted {
+            component: COMPONENT,
+            name: &self.document,
+            version: self.version.as_deref(),
+            sha256: self.sha256.as_deref(),
+        }
     }
 }
 

@@ -123,6 +123,24 @@ async fn only_what_is_configured_is_run() {
     assert_eq!(*names, json!(["changed", "pinned", "restart"]));
 }
 
+#[tokio::test]
+async fn a_document_that_is_none_is_refused() {
+    // One row a document that may not be run.
+    let rows = [
+        json!(null),
+        json!({ "Status": "Deleting", "HashType": "Sha256", "Hash": HASH }),
+        json!({ "Status": "Active", "HashType": "Sha1", "Hash": HASH }),
+        json!({ "Status": "Active", "HashType": "Sha256" }),
+    ];
+    for document in rows {
+        let told = json!({ "Document": document });
+        let double = Double::start(move |_| Reply::Says(200, told.to_string())).await;
+        let executor = SsmExecutor::new(config(), &double.sdk()).unwrap();
+        let error = executor.preview(&ctx(), &call("restart")).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Conflict, "{document}: {error}");
+    }
+}
+
 #[test]
 fn every_mistake_of_a_configuration_is_told() {
     let mut config = config();

@@ -2,34 +2,19 @@
 
 use std::collections::HashMap;
 
-use aws_config::SdkConfig;
 use aws_sdk_ssm::operation::start_automation_execution::builders::StartAutomationExecutionFluentBuilder;
 use aws_sdk_ssm::types::{
-    AutomationExecutionFilter, AutomationExecutionFilterKey, AutomationExecutionStatus, DocumentHashType,
-    DocumentStatus, DocumentType, StopType, Tag,
+    AutomationExecutionFilter, AutomationExecutionFilterKey, AutomationExecutionStatus, StopType, Tag,
 };
 use ir_core::execution::EffectKey;
 use ir_core::{Ctx, Error, ErrorKind, Result};
 
+use super::super::client::Client;
 use super::{Automation, COMPONENT};
 use crate::aws::error::of_reading;
-use crate::aws::limit::SizeLimit;
 
 /// So many pages of executions with one tag are read. There is one such execution, or none.
 const MAX_PAGES: usize = 10;
-
-/// One account and region.
-#[derive(Debug)]
-pub(super) struct Client(aws_sdk_ssm::Client);
-
-/// A document as it was read.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Document {
-    /// The number of the version that was read: versions never change.
-    pub(super) version: String,
-    /// The SHA-256 of its content.
-    pub(super) hash: String,
-}
 
 /// What an execution is doing.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,36 +25,6 @@ pub(super) enum Course {
 }
 
 impl Client {
-    /// Nothing without a region.
-    pub(super) fn new(sdk: &SdkConfig) -> Option<Self> {
-        sdk.region()?;
-        let config = aws_sdk_ssm::config::Builder::from(sdk).interceptor(SizeLimit).build();
-        Some(Self(aws_sdk_ssm::Client::from_conf(config)))
-    }
-
-    /// The version and the hash of a document that can be started.
-    pub(super) async fn document(&self, ctx: &Ctx, automation: &Automation) -> Result<Document> {
-        let what = format!("reading document `{}`", automation.document);
-        let sent = async {
-            let request = self.0.describe_document().name(&automation.document);
-            let request = request.set_document_version(automation.version.clone());
-            request.send().await.map_err(|error| of_reading(COMPONENT, &what, &error))
-        };
-        let answer = ctx.run(COMPONENT, sent).await?;
-        let refused = |why: &str| Error::new(ErrorKind::Conflict, COMPONENT, format!("{what}: {why}"));
-        let document = answer.document().ok_or_else(|| refused("there is none"))?;
-        if document.status() != Some(&DocumentStatus::Active) {
-            return Err(refused("it is not active"));
-        }
-        if document.document_type() != Some(&DocumentType::Automation) {
-            return Err(refused("it is no automation"));
-        }
-        let is_sha256 = document.hash_type() == Some(&DocumentHashType::Sha256);
-        let hash = document.hash().filter(|_| is_sha256).ok_or_else(|| refused("its SHA-256 is not told"))?;
-        let version = document.document_version().ok_or_else(|| refused("its version is not told"))?;
-        Ok(Document { version: version.to_owned(), hash: hash.to_owned() })
-    }
-
     /// A start, not sent yet. Whatever its tag or token, it is a new execution or none.
     pub(super) fn start(
         &self,

@@ -40,6 +40,8 @@ use ir_core::{
 };
 use serde_json::{Map, Value, json};
 
+use super::client::Client;
+use super::document::{Document, Wanted};
 use crate::aws::send::{foreign_action, foreign_target, in_time};
 use crate::aws::{error, prepare};
 
@@ -48,7 +50,7 @@ mod config;
 #[cfg(test)]
 mod tests;
 
-use client::{Client, Course, Document};
+use client::Course;
 pub use config::{Automation, AutomationChoice, AutomationConfig, AutomationEffect, AutomationTarget};
 
 const COMPONENT: &str = "ssm-automation";
@@ -95,15 +97,11 @@ impl AutomationExecutor {
     }
 
     /// The document, if it may be started.
-    async fn document(&self, ctx: &Ctx, automation: &Automation) -> Result<Document> {
-        let document = self.client.document(ctx, automation).await?;
-        match &automation.sha256 {
-            Some(wanted) if !wanted.eq_ignore_ascii_case(&document.hash) => {
-                let message = format!("document `{}` is not the one whose hash was given", automation.document);
-                Err(Error::new(ErrorKind::Conflict, COMPONENT, message))
-            }
-            _ => Ok(document),
-        }
+    async fn document<'a>(&self, ctx: &Ctx, automation: &'a Automation) -> Result<Document<'a>> {
+        let document = self.client.document(ctx, automation.wanted()).await?;
+        document.must_be_automation()?;
+        document.hash()?;
+        Ok(document)
     }
 
     /// Asks until the automation has ended, and tells it to stop in time if it is to be told. Whatever is not a success
@@ -137,6 +135,15 @@ impl AutomationExecutor {
 }
 
 impl Automation {
+    fn wanted(&self) -> Wanted<'_> {
+        Wanted {
+            component: COMPONENT,
+            name: &self.document,
+            version: self.version.as_deref(),
+            sha256: self.sha256.as_deref(),
+        }
+    }
+
     fn spec(&self, settles_within_ms: u64) -> ActionSpec {
         let property = |choice: &AutomationChoice| match choice {
             AutomationChoice::OneOf { values } => json!({ "type": "string", "enum": values }),
@@ -227,7 +234,8 @@ impl Executor for AutomationExecutor {
     async fn preview(&self, ctx: &Ctx, call: &Call) -> Result<Preview> {
         let (automation, value) = self.own(call)?;
         automation.filled(value, call)?;
-        let Document { version, hash } = self.document(ctx, automation).await?;
+        let document = self.document(ctx, automation).await?;
+        let (version, hash) = (document.version()?, document.hash()?);
         let name = &automation.document;
         Ok(Preview {
             state: Digest::of_parts([
@@ -247,7 +255,7 @@ impl Executor for AutomationExecutor {
         let parameters = automation.filled(value, permit.call())?;
         // This also opens the connection and fetches the credentials, so that the effect itself is one request.
         let document = self.document(ctx, automation).await?;
-        let request = self.client.start(automation, &document.version, parameters);
+        let request = self.client.start(automation, document.version()?, parameters);
         let what = format!("`{}` on `{}`", automation.name, permit.call().target);
         let effect = permit.redeem()?;
         let key = effect.key();
