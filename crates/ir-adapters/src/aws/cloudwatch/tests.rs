@@ -1,16 +1,14 @@
 //! A double of CloudWatch that pages, gives only parts, and fails: no period is lost or given twice.
 
-use std::ops::Deref;
 use std::sync::Mutex;
 use std::time::Duration;
 
-use ir_core::testkit::signal as laws;
+use ir_core::testkit::signal::Supply;
 use ir_core::{Clock as _, ManualClock};
 use serde_json::json;
 
 use super::*;
-use crate::SystemClock;
-use crate::aws::double::{Asked, Double, Reply, sdk};
+use crate::aws::double::{Asked, Double, Reply, ctx, fails_by_kind, keeps_the_laws, mistakes, sdk};
 
 #[path = "../../../tests/support/cbor.rs"]
 mod cbor;
@@ -70,9 +68,7 @@ impl Cloud {
 }
 
 async fn start() -> (Arc<Cloud>, Double) {
-    let cloud = Arc::new(Cloud::default());
-    let shared = cloud.clone();
-    (cloud, Double::start(move |asked| shared.answer(asked)).await)
+    Double::of(Cloud::default(), Cloud::answer).await
 }
 
 fn metric(name: &str) -> CloudWatchMetric {
@@ -191,11 +187,6 @@ async fn what_is_read_in_one_poll_is_bounded_and_the_rest_follows() {
 
 #[tokio::test]
 async fn a_cloud_that_is_away_is_an_error_of_its_kind() {
-    let (cloud, double) = start().await;
-    let (clock, ctx, _) = clock();
-    let source = CloudWatchSource::new(config(&["Requests"]), &double.sdk()).unwrap();
-    let start = source.poll(&ctx, &Cursor::default()).await.unwrap().next;
-    clock.advance(Duration::from_secs(90));
     let html = "<html>not here</html>".to_owned();
     // One row a reply, with the kind of its error.
     let rows = [
@@ -204,13 +195,8 @@ async fn a_cloud_that_is_away_is_an_error_of_its_kind() {
         (Reply::HangsUp, ErrorKind::Unavailable),
         (Reply::Endless, ErrorKind::Unavailable),
     ];
-    for (reply, kind) in rows {
-        *cloud.reply.lock().unwrap() = Some(reply.clone());
-        let error = source.poll(&ctx, &start).await.unwrap_err();
-        assert_eq!(error.kind(), kind, "{reply:?}: {error}");
-    }
-    let error = source.poll(&ctx, &Cursor::new("nonsense")).await.unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::InvalidInput);
+    let config = CloudWatchConfig { backfill_ms: 600_000, ..config(&["Requests"]) };
+    fails_by_kind(|sdk| CloudWatchSource::new(config.clone(), sdk).unwrap(), rows).await;
 }
 
 #[tokio::test]
@@ -219,8 +205,7 @@ async fn a_cloud_that_says_nothing_is_not_waited_for() {
     *cloud.reply.lock().unwrap() = Some(Reply::Hangs);
     let config = CloudWatchConfig { backfill_ms: 600_000, ..config(&["Requests"]) };
     let source = CloudWatchSource::new(config, &double.sdk()).unwrap();
-    let ctx = Ctx::new(Arc::new(SystemClock::new()));
-    let error = source.poll(&ctx.with_timeout(Duration::from_millis(200)), &Cursor::default()).await.unwrap_err();
+    let error = source.poll(&ctx().with_timeout(Duration::from_millis(200)), &Cursor::default()).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
 }
 
@@ -231,7 +216,7 @@ struct Minutes {
 }
 
 #[async_trait]
-impl laws::Supply for Minutes {
+impl Supply for Minutes {
     async fn add(&self, n: usize) {
         let mut next = self.next.lock().unwrap();
         for _ in 0..n {
@@ -273,29 +258,17 @@ impl SignalSource for Shifted {
     }
 }
 
-/// A source that keeps its server.
-struct Kept(Shifted);
-
-impl Deref for Kept {
-    type Target = dyn SignalSource;
-    fn deref(&self) -> &Self::Target {
-        &self.0
-    }
-}
-
 #[tokio::test]
 async fn it_keeps_the_laws_of_sources() {
-    let ctx = Ctx::new(Arc::new(SystemClock::new()));
-    laws::check_all(&ctx, async || {
+    let fresh = async || {
         let (cloud, double) = start().await;
         let first = ManualClock::new().now().wall.as_nanos() / 1_000_000 / MINUTE + 10;
         cloud.put("Requests", first, 0.0);
         let source = CloudWatchSource::new(config(&["Requests"]), &double.sdk()).unwrap();
-        let supply: Box<dyn laws::Supply> = Box::new(Minutes { cloud: cloud.clone(), next: Mutex::new(first + 1) });
-        (Kept(Shifted(source, cloud)), supply)
-    })
-    .await
-    .unwrap();
+        let minutes = Minutes { cloud: cloud.clone(), next: Mutex::new(first + 1) };
+        (Shifted(source, cloud), minutes)
+    };
+    keeps_the_laws(fresh).await.unwrap();
 }
 
 #[test]
@@ -305,8 +278,7 @@ fn every_mistake_of_a_configuration_is_told() {
     let mut config = config(&["Requests", "Requests"]);
     config.metric.push(CloudWatchMetric { name: "other".to_owned(), ..wrong });
     (config.name, config.max_periods, config.max_pages) = ("a b".to_owned(), 0, 0);
-    let error = CloudWatchSource::new(config, &SdkConfig::builder().build()).unwrap_err();
-    let fields: Vec<&str> = error.problems().iter().map(|problem| problem.field.as_str()).collect();
+    let made = CloudWatchSource::new(config, &SdkConfig::builder().build());
     let expected = [
         "name",
         "metric[1].name",
@@ -317,7 +289,7 @@ fn every_mistake_of_a_configuration_is_told() {
         "max_pages",
         "sdk",
     ];
-    assert_eq!(fields, expected);
-    let none = CloudWatchSource::new(CloudWatchConfig::default(), &sdk("http://127.0.0.1:1")).unwrap_err();
-    assert_eq!(none.problems()[0].field, "metric");
+    assert_eq!(mistakes(made), expected);
+    let none = CloudWatchSource::new(CloudWatchConfig::default(), &sdk("http://127.0.0.1:1"));
+    assert_eq!(mistakes(none), ["metric"]);
 }

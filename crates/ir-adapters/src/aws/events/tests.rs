@@ -1,19 +1,17 @@
 //! A double of SQS that hides messages and shows them again, gives events twice, and fails: each event counts once.
 
 use std::collections::BTreeSet;
-use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
-use ir_core::testkit::signal as laws;
+use ir_core::testkit::signal::Supply;
 use ir_core::{Clock as _, ErrorKind, EventKind, ManualClock};
 use serde_json::{Value, json};
 
 use super::*;
-use crate::SystemClock;
 use crate::aws::connect::https;
-use crate::aws::double::{Asked, CANARY, Double, Reply, TOKEN, sdk};
+use crate::aws::double::{Asked, Double, Reply, ctx, fails_by_kind, keeps_the_laws, mistakes};
 
 #[derive(Debug)]
 struct Stored {
@@ -39,9 +37,7 @@ struct Sqs {
 
 impl Sqs {
     async fn start() -> (Arc<Self>, Double) {
-        let queue = Arc::new(Self::default());
-        let shared = queue.clone();
-        (queue, Double::start(move |asked| shared.answer(asked)).await)
+        Double::of(Self::default(), Self::answer).await
     }
 
     fn send(&self, body: impl Into<String>) {
@@ -103,10 +99,6 @@ fn config() -> EventsConfig {
         max_messages: 20,
         ..EventsConfig::default()
     }
-}
-
-fn ctx() -> Ctx {
-    Ctx::new(Arc::new(SystemClock::new()))
 }
 
 fn envelope(id: &str, what: &str, source: &str, resources: &[&str], detail: &Value) -> String {
@@ -334,32 +326,17 @@ async fn events_that_are_no_calls_are_told_of_known_things() {
 
 #[tokio::test]
 async fn a_queue_that_is_away_is_an_error_of_its_kind_and_shows_no_secret() {
-    let refusal = |status, code: &str| {
-        Reply::Says(status, json!({ "__type": code, "message": format!("signed with {TOKEN}") }).to_string())
-    };
     // One row a reply, with the kind of its error.
     let rows = [
-        (refusal(400, "com.amazonaws.sqs#QueueDoesNotExist"), ErrorKind::NotFound),
-        (refusal(403, "AccessDenied"), ErrorKind::Unauthorized),
-        (refusal(400, "RequestThrottled"), ErrorKind::RateLimited),
-        (refusal(503, "ServiceUnavailable"), ErrorKind::Unavailable),
+        (Reply::refuses(400, "com.amazonaws.sqs#QueueDoesNotExist"), ErrorKind::NotFound),
+        (Reply::refuses(403, "AccessDenied"), ErrorKind::Unauthorized),
+        (Reply::refuses(400, "RequestThrottled"), ErrorKind::RateLimited),
+        (Reply::refuses(503, "ServiceUnavailable"), ErrorKind::Unavailable),
         (Reply::Says(200, "{\"Messages\": 7".to_owned()), ErrorKind::Unavailable),
         (Reply::HangsUp, ErrorKind::Unavailable),
         (Reply::Endless, ErrorKind::Unavailable),
     ];
-    for (reply, kind) in rows {
-        let told = reply.clone();
-        let double = Double::start(move |_| told.clone()).await;
-        let source = EventsSource::new(config(), &double.sdk()).unwrap();
-        let error = source.poll(&ctx(), &Cursor::default()).await.unwrap_err();
-        assert_eq!(error.kind(), kind, "{reply:?}: {error}");
-        for text in [format!("{source:?}"), format!("{error:?}"), format!("{error:#}")] {
-            assert!(!text.contains(CANARY) && (kind != ErrorKind::Unauthorized || !text.contains(TOKEN)), "{text}");
-        }
-        assert!(double.asked().iter().all(|(head, _)| head.contains(TOKEN)));
-    }
-    let source = EventsSource::new(config(), &sdk("http://127.0.0.1:1")).unwrap();
-    assert_eq!(source.poll(&ctx(), &Cursor::new("7")).await.unwrap_err().kind(), ErrorKind::InvalidInput);
+    fails_by_kind(|sdk| EventsSource::new(config(), sdk).unwrap(), rows).await;
 }
 
 #[test]
@@ -372,15 +349,14 @@ fn every_mistake_of_a_configuration_is_told() {
         visibility_secs: 0,
         ..EventsConfig::default()
     };
-    let error = EventsSource::new(wrong, &SdkConfig::builder().build()).unwrap_err();
-    let fields: Vec<&str> = error.problems().iter().map(|problem| problem.field.as_str()).collect();
-    assert_eq!(fields, ["name", "queue_url", "max_messages", "wait_secs", "visibility_secs", "thing", "sdk"]);
+    let made = EventsSource::new(wrong, &SdkConfig::builder().build());
+    assert_eq!(mistakes(made), ["name", "queue_url", "max_messages", "wait_secs", "visibility_secs", "thing", "sdk"]);
 }
 
 struct Supplied(Arc<Sqs>);
 
 #[async_trait]
-impl laws::Supply for Supplied {
+impl Supply for Supplied {
     async fn add(&self, n: usize) {
         (0..n).for_each(|_| self.0.send(scaled(self.0.n.load(Ordering::SeqCst))));
     }
@@ -396,23 +372,11 @@ impl laws::Supply for Supplied {
     }
 }
 
-struct Source(EventsSource);
-
-impl Deref for Source {
-    type Target = dyn SignalSource;
-    fn deref(&self) -> &Self::Target {
-        &self.0
-    }
-}
-
 #[tokio::test]
 async fn it_keeps_the_laws_of_sources() {
-    laws::check_all(&ctx(), async || {
+    let fresh = async || {
         let (queue, double) = Sqs::start().await;
-        let source = EventsSource::new(config(), &double.sdk()).unwrap();
-        let supply: Box<dyn laws::Supply> = Box::new(Supplied(queue));
-        (Source(source), supply)
-    })
-    .await
-    .unwrap();
+        (EventsSource::new(config(), &double.sdk()).unwrap(), Supplied(queue))
+    };
+    keeps_the_laws(fresh).await.unwrap();
 }

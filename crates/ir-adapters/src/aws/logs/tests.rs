@@ -1,17 +1,15 @@
 //! A double of CloudWatch Logs that pages, searches in vain, forgets its tokens and fails: no event is lost or given twice.
 
-use std::ops::Deref;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use ir_core::testkit::signal as laws;
+use ir_core::testkit::signal::Supply;
 use ir_core::{Clock as _, ManualClock};
 use serde_json::{Value, json};
 
 use super::*;
-use crate::SystemClock;
-use crate::aws::double::{Asked, Double, Reply, sdk};
+use crate::aws::double::{Asked, Double, Reply, ctx, fails_by_kind, keeps_the_laws, mistakes, sdk};
 
 /// What the group holds, and how CloudWatch is today. Events are by time, then by id.
 #[derive(Debug, Default)]
@@ -90,9 +88,7 @@ impl Cloud {
 }
 
 async fn start() -> (Arc<Cloud>, Double) {
-    let cloud = Arc::new(Cloud::default());
-    let shared = cloud.clone();
-    (cloud, Double::start(move |asked| shared.answer(asked)).await)
+    Double::of(Cloud::default(), Cloud::answer).await
 }
 
 fn config() -> LogsConfig {
@@ -228,7 +224,7 @@ async fn what_is_younger_than_the_lag_waits() {
 }
 
 #[tokio::test]
-async fn what_is_no_event_is_counted_and_a_refusal_is_an_error() {
+async fn what_is_no_event_is_counted() {
     let (cloud, double, ctx, _clock, _, cursor) = forty().await;
     let source = LogsSource::new(config(), &double.sdk()).unwrap();
     let at = ctx.now().wall.as_nanos() / 1_000_000 - 5_000;
@@ -236,33 +232,31 @@ async fn what_is_no_event_is_counted_and_a_refusal_is_an_error() {
     *cloud.reply.lock().unwrap() = Some(Reply::Says(200, json!({ "events": events }).to_string()));
     let polled = source.poll(&ctx, &cursor).await.unwrap();
     assert_eq!((given(&polled), polled.dropped), (vec!["sound".to_owned()], 1));
-    let refusal = |code: &str| Reply::Says(400, json!({ "__type": code, "message": "no" }).to_string());
+}
+
+#[tokio::test]
+async fn a_refusal_is_an_error_of_its_kind_and_shows_no_secret() {
     // One row a reply, with the kind of its error.
     let rows = [
-        (refusal("ResourceNotFoundException"), ErrorKind::NotFound),
-        (refusal("AccessDeniedException"), ErrorKind::Unauthorized),
-        (refusal("ThrottlingException"), ErrorKind::RateLimited),
+        (Reply::refuses(400, "ResourceNotFoundException"), ErrorKind::NotFound),
+        (Reply::refuses(400, "AccessDeniedException"), ErrorKind::Unauthorized),
+        (Reply::refuses(400, "ThrottlingException"), ErrorKind::RateLimited),
         // A filter that AWS cannot read stays one, so this is no token to be given up.
-        (refusal("InvalidParameterException"), ErrorKind::InvalidInput),
+        (Reply::refuses(400, "InvalidParameterException"), ErrorKind::InvalidInput),
         (Reply::HangsUp, ErrorKind::Unavailable),
         (Reply::Endless, ErrorKind::Unavailable),
     ];
-    for (reply, kind) in rows {
-        *cloud.reply.lock().unwrap() = Some(reply.clone());
-        let error = source.poll(&ctx, &cursor).await.unwrap_err();
-        assert_eq!(error.kind(), kind, "{reply:?}: {error}");
-    }
-    let error = source.poll(&ctx, &Cursor::new("nonsense")).await.unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::InvalidInput);
+    let config = LogsConfig { backfill_ms: 1_000, ..config() };
+    fails_by_kind(|sdk| LogsSource::new(config.clone(), sdk).unwrap(), rows).await;
 }
 
 /// Adds events of now, and waits until they are old enough.
 struct Events(Arc<Cloud>);
 
 #[async_trait]
-impl laws::Supply for Events {
+impl Supply for Events {
     async fn add(&self, n: usize) {
-        let ctx = Ctx::new(Arc::new(SystemClock::new()));
+        let ctx = ctx();
         self.0.put(ctx.now().wall.as_nanos() / 1_000_000, n);
         ctx.sleep("test", Duration::from_millis(60)).await.unwrap();
     }
@@ -278,27 +272,15 @@ impl laws::Supply for Events {
     }
 }
 
-struct Kept(LogsSource);
-
-impl Deref for Kept {
-    type Target = dyn SignalSource;
-    fn deref(&self) -> &Self::Target {
-        &self.0
-    }
-}
-
 #[tokio::test]
 async fn it_keeps_the_laws_of_sources() {
-    let ctx = Ctx::new(Arc::new(SystemClock::new()));
-    laws::check_all(&ctx, async || {
+    let fresh = async || {
         let (cloud, double) = start().await;
         // With something to read from the first poll on.
         let config = LogsConfig { lag_ms: 20, backfill_ms: 1_000, page: 100, ..config() };
-        let supply: Box<dyn laws::Supply> = Box::new(Events(cloud));
-        (Kept(LogsSource::new(config, &double.sdk()).unwrap()), supply)
-    })
-    .await
-    .unwrap();
+        (LogsSource::new(config, &double.sdk()).unwrap(), Events(cloud))
+    };
+    keeps_the_laws(fresh).await.unwrap();
 }
 
 #[test]
@@ -307,9 +289,8 @@ fn every_mistake_of_a_configuration_is_told() {
     let group = config.group[0].clone();
     config.group.push(LogGroup { group: " ".to_owned(), filter: Some("x".repeat(1_025)), ..group });
     (config.name, config.page, config.max_pages) = (String::new(), 10_001, 0);
-    let error = LogsSource::new(config, &SdkConfig::builder().build()).unwrap_err();
-    let fields: Vec<&str> = error.problems().iter().map(|problem| problem.field.as_str()).collect();
-    assert_eq!(fields, ["name", "group[1].name", "group[1].group", "group[1].filter", "page", "max_pages", "sdk"]);
-    let none = LogsSource::new(LogsConfig::default(), &sdk("http://127.0.0.1:1")).unwrap_err();
-    assert_eq!(none.problems()[0].field, "group");
+    let made = LogsSource::new(config, &SdkConfig::builder().build());
+    let expected = ["name", "group[1].name", "group[1].group", "group[1].filter", "page", "max_pages", "sdk"];
+    assert_eq!(mistakes(made), expected);
+    assert_eq!(mistakes(LogsSource::new(LogsConfig::default(), &sdk("http://127.0.0.1:1"))), ["group"]);
 }
