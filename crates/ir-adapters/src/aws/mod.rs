@@ -63,6 +63,14 @@ mod error;
 ))]
 mod limit;
 #[cfg(any(
+    feature = "aws-cloudtrail",
+    feature = "aws-cloudwatch",
+    feature = "aws-ecs",
+    feature = "aws-events",
+    feature = "aws-logs"
+))]
+mod poll;
+#[cfg(any(
     feature = "aws-autoscaling",
     feature = "aws-cloudtrail",
     feature = "aws-cloudwatch",

@@ -31,6 +31,7 @@ use ir_core::{ConfigError, Ctx, Cursor, EntityId, ErrorKind, PartName, Polled, R
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::poll::{self, tell};
 use super::prepare;
 use super::trail::{self, Book, TrailThing};
 
@@ -43,8 +44,6 @@ use client::{Client, Found, Page};
 use position::{Position, Window};
 
 const COMPONENT: &str = "cloudtrail";
-/// How many problems of one poll are told in words; the rest is only counted.
-const MAX_PROBLEMS: usize = 5;
 /// At most so much new time is looked at in one go.
 const SLICE_SECS: i64 = 3_600;
 
@@ -180,12 +179,6 @@ impl CloudTrailSource {
     }
 }
 
-fn tell(polled: &mut Polled, problem: impl FnOnce() -> String) {
-    if polled.problems.len() < MAX_PROBLEMS {
-        polled.problems.push(problem());
-    }
-}
-
 fn seconds(ms: u64) -> i64 {
     i64::try_from(ms.div_ceil(1_000)).unwrap_or(i64::MAX)
 }
@@ -199,7 +192,7 @@ impl SignalSource for CloudTrailSource {
     async fn poll(&self, ctx: &Ctx, cursor: &Cursor) -> Result<Polled> {
         let now = ctx.now().wall.as_nanos().div_euclid(1_000_000_000);
         let begin = now.saturating_sub(seconds(self.config.backfill_ms));
-        let mut position = position::read(cursor)?.unwrap_or_else(|| Position::at(begin));
+        let mut position = poll::position(COMPONENT, cursor)?.unwrap_or_else(|| Position::at(begin));
         let mut polled = Polled::default();
         if self.is_due(ctx) {
             let before = position.clone();
@@ -214,7 +207,7 @@ impl SignalSource for CloudTrailSource {
         }
         polled.batch.changes.sort_by_key(|change| change.at);
         polled.batch.events.sort_by_key(|event| event.at);
-        polled.next = position::write(&position)?;
+        polled.next = poll::cursor(COMPONENT, &position)?;
         Ok(polled)
     }
 }

@@ -3,10 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use ir_core::{Cursor, Error, ErrorKind, Result};
 use serde::{Deserialize, Serialize};
-
-use super::COMPONENT;
 
 /// How long a token is used. AWS does not say how long it keeps them.
 const TOKEN_SECS: i64 = 600;
@@ -77,21 +74,4 @@ impl Position {
     pub(super) fn gave(&mut self, mark: String, at: i64) {
         self.given.insert(mark, at);
     }
-}
-
-/// Nothing for an empty cursor.
-pub(super) fn read(cursor: &Cursor) -> Result<Option<Position>> {
-    if cursor.as_str().is_empty() {
-        return Ok(None);
-    }
-    serde_json::from_str(cursor.as_str()).map(Some).map_err(|error| {
-        Error::new(ErrorKind::InvalidInput, COMPONENT, format!("the cursor is not one of it: {error}"))
-    })
-}
-
-pub(super) fn write(position: &Position) -> Result<Cursor> {
-    let text = serde_json::to_string(position).map_err(|error| {
-        Error::new(ErrorKind::Unknown, COMPONENT, "the cursor cannot be written").with_source(error)
-    })?;
-    Ok(Cursor::new(text))
 }

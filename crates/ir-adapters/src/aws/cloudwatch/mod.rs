@@ -11,12 +11,13 @@ use async_trait::async_trait;
 use aws_config::SdkConfig;
 use ir_core::config::Problem;
 use ir_core::{
-    ConfigError, Ctx, Cursor, EntityId, Error, ErrorKind, Labels, MetricKind, MetricSample, PartName, Polled, Result,
-    Series, SignalSource, Timestamp,
+    ConfigError, Ctx, Cursor, EntityId, Error, Labels, MetricKind, MetricSample, PartName, Polled, Result, Series,
+    SignalSource, Timestamp,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::poll::{self, tell};
 use super::prepare;
 
 mod client;
@@ -26,8 +27,6 @@ mod tests;
 use client::Client;
 
 const COMPONENT: &str = "cloudwatch";
-/// How many problems of one poll are told in words; the rest is only counted.
-const MAX_PROBLEMS: usize = 5;
 /// AWS takes so many metrics in one request.
 const MAX_QUERIES: usize = 500;
 /// AWS gives so many values in one page.
@@ -234,24 +233,8 @@ impl CloudWatchConfig {
     }
 }
 
-fn tell(gathered: &mut Polled, problem: impl FnOnce() -> String) {
-    if gathered.problems.len() < MAX_PROBLEMS {
-        gathered.problems.push(problem());
-    }
-}
-
 fn millis(ms: u64) -> i64 {
     i64::try_from(ms).unwrap_or(i64::MAX)
-}
-
-/// Where all metrics stand, in milliseconds.
-fn positions(cursor: &Cursor) -> Result<BTreeMap<String, i64>> {
-    if cursor.as_str().is_empty() {
-        return Ok(BTreeMap::new());
-    }
-    serde_json::from_str(cursor.as_str()).map_err(|error| {
-        Error::new(ErrorKind::InvalidInput, COMPONENT, format!("the cursor is not one of it: {error}"))
-    })
 }
 
 #[async_trait]
@@ -261,7 +244,9 @@ impl SignalSource for CloudWatchSource {
     }
 
     async fn poll(&self, ctx: &Ctx, cursor: &Cursor) -> Result<Polled> {
-        let known = positions(cursor)?;
+        // Where the metrics stand, in milliseconds.
+        let known: Option<BTreeMap<String, i64>> = poll::position(COMPONENT, cursor)?;
+        let known = known.unwrap_or_default();
         let now = ctx.now().wall.as_nanos().div_euclid(1_000_000);
         let end = now.saturating_sub(millis(self.config.lag_ms));
         let begin = end.saturating_sub(millis(self.config.backfill_ms));
@@ -300,10 +285,7 @@ impl SignalSource for CloudWatchSource {
             return Err(error);
         }
         gathered.batch.metrics.sort_by_key(|sample| sample.at);
-        let text = serde_json::to_string(&reached).map_err(|error| {
-            Error::new(ErrorKind::Unknown, COMPONENT, "the cursor cannot be written").with_source(error)
-        })?;
-        gathered.next = Cursor::new(text);
+        gathered.next = poll::cursor(COMPONENT, &reached)?;
         Ok(gathered)
     }
 }

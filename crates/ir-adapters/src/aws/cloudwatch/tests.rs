@@ -4,7 +4,7 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use ir_core::testkit::signal::Supply;
-use ir_core::{Clock as _, ManualClock};
+use ir_core::{Clock as _, ErrorKind, ManualClock};
 use serde_json::json;
 
 use super::*;

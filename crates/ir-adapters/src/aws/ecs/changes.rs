@@ -4,15 +4,11 @@ use std::collections::BTreeMap;
 
 use async_trait::async_trait;
 use aws_config::SdkConfig;
-use ir_core::{
-    Change, ChangeKind, ConfigError, Ctx, Cursor, EntityId, Error, ErrorKind, Polled, Result, SignalSource, Timestamp,
-};
+use ir_core::{Change, ChangeKind, ConfigError, Ctx, Cursor, EntityId, Error, Polled, Result, SignalSource, Timestamp};
 
 use super::client::{self, Client, Service};
 use super::{COMPONENT, EcsConfig, EcsService};
-
-/// How many problems of one poll are told in words.
-const MAX_PROBLEMS: usize = 5;
+use crate::aws::poll::{self, tell};
 
 /// Looks which task definition each service is to run, and tells a change when it is another one than before.
 ///
@@ -64,12 +60,8 @@ impl SignalSource for EcsChanges {
 
     /// The cursor says what each service ran. A service that is not in it is only learnt.
     async fn poll(&self, ctx: &Ctx, cursor: &Cursor) -> Result<Polled> {
-        let mut known: BTreeMap<EntityId, String> = match cursor.as_str() {
-            "" => BTreeMap::new(),
-            text => serde_json::from_str(text).map_err(|error| {
-                Error::new(ErrorKind::InvalidInput, COMPONENT, format!("the cursor is not one of it: {error}"))
-            })?,
-        };
+        let known: Option<BTreeMap<EntityId, String>> = poll::position(COMPONENT, cursor)?;
+        let mut known = known.unwrap_or_default();
         known.retain(|entity, _| self.services.contains_key(entity));
         let mut polled = Polled::default();
         let mut failed: Option<Error> = None;
@@ -83,9 +75,7 @@ impl SignalSource for EcsChanges {
                 }
                 Err(error) => {
                     n_failed += 1;
-                    if polled.problems.len() < MAX_PROBLEMS {
-                        polled.problems.push(format!("`{entity}`: {}", error.message()));
-                    }
+                    tell(&mut polled, || format!("`{entity}`: {}", error.message()));
                     failed = failed.or(Some(error));
                 }
             }
@@ -94,10 +84,7 @@ impl SignalSource for EcsChanges {
             return Err(error);
         }
         polled.batch.changes.sort_by_key(|change| change.at);
-        let text = serde_json::to_string(&known).map_err(|error| {
-            Error::new(ErrorKind::Unknown, COMPONENT, "the cursor cannot be written").with_source(error)
-        })?;
-        polled.next = Cursor::new(text);
+        polled.next = poll::cursor(COMPONENT, &known)?;
         Ok(polled)
     }
 }

@@ -40,6 +40,7 @@ use ir_core::{ConfigError, Ctx, Cursor, EntityId, Error, PartName, Polled, Resul
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::poll::{self, tell};
 use super::prepare;
 use super::trail::{Book, Told, TrailThing};
 
@@ -53,8 +54,6 @@ use client::{Client, Message};
 use position::Position;
 
 const COMPONENT: &str = "aws-events";
-/// How many problems of one poll are told in words; the rest is only counted.
-const MAX_PROBLEMS: usize = 5;
 /// AWS gives at most so many messages at once.
 const MAX_BATCH: usize = 10;
 
@@ -264,12 +263,6 @@ impl EventsConfig {
     }
 }
 
-fn tell(polled: &mut Polled, problem: impl FnOnce() -> String) {
-    if polled.problems.len() < MAX_PROBLEMS {
-        polled.problems.push(problem());
-    }
-}
-
 fn seconds(at: Timestamp) -> i64 {
     at.as_nanos().div_euclid(1_000_000_000)
 }
@@ -281,7 +274,7 @@ impl SignalSource for EventsSource {
     }
 
     async fn poll(&self, ctx: &Ctx, cursor: &Cursor) -> Result<Polled> {
-        let mut position = position::read(cursor)?;
+        let mut position: Position = poll::position(COMPONENT, cursor)?.unwrap_or_default();
         let mut polled = Polled::default();
         self.acknowledge(ctx, &mut position, &mut polled).await;
         let received = self.receive(ctx, &mut position, &mut polled).await;
@@ -294,7 +287,7 @@ impl SignalSource for EventsSource {
             }
             tell(&mut polled, || error.message().to_owned());
         }
-        polled.next = position::write(&position)?;
+        polled.next = poll::cursor(COMPONENT, &position)?;
         Ok(polled)
     }
 }

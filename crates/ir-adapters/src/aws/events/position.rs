@@ -2,10 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use ir_core::{Cursor, Error, ErrorKind, Result};
 use serde::{Deserialize, Serialize};
-
-use super::COMPONENT;
 
 /// So many marks of deleted messages are kept, for so long. EventBridge seldom sends an event twice, and then soon.
 const MAX_DELETED: usize = 1_000;
@@ -45,20 +42,4 @@ impl Position {
             self.deleted.pop_front();
         }
     }
-}
-
-pub(super) fn read(cursor: &Cursor) -> Result<Position> {
-    if cursor.as_str().is_empty() {
-        return Ok(Position::default());
-    }
-    serde_json::from_str(cursor.as_str()).map_err(|error| {
-        Error::new(ErrorKind::InvalidInput, COMPONENT, format!("the cursor is not one of it: {error}"))
-    })
-}
-
-pub(super) fn write(position: &Position) -> Result<Cursor> {
-    let text = serde_json::to_string(position).map_err(|error| {
-        Error::new(ErrorKind::Unknown, COMPONENT, "the cursor cannot be written").with_source(error)
-    })?;
-    Ok(Cursor::new(text))
 }

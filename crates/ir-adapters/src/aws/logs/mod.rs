@@ -17,6 +17,7 @@ use ir_core::{
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::poll::{self, tell};
 use super::prepare;
 
 mod client;
@@ -28,8 +29,6 @@ use client::{Client, Page, Range};
 use position::{Position, Resume};
 
 const COMPONENT: &str = "cloudwatch-logs";
-/// How many problems of one poll are told in words; the rest is only counted.
-const MAX_PROBLEMS: usize = 5;
 /// AWS gives at most so many events in a page.
 const MAX_PAGE: u32 = 10_000;
 
@@ -203,12 +202,6 @@ impl LogsConfig {
     }
 }
 
-fn tell(gathered: &mut Polled, problem: impl FnOnce() -> String) {
-    if gathered.problems.len() < MAX_PROBLEMS {
-        gathered.problems.push(problem());
-    }
-}
-
 fn millis(ms: u64) -> i64 {
     i64::try_from(ms).unwrap_or(i64::MAX)
 }
@@ -220,7 +213,9 @@ impl SignalSource for LogsSource {
     }
 
     async fn poll(&self, ctx: &Ctx, cursor: &Cursor) -> Result<Polled> {
-        let mut known = position::read(cursor)?;
+        // Where the groups stand, by their names.
+        let known: Option<BTreeMap<String, Position>> = poll::position(COMPONENT, cursor)?;
+        let mut known = known.unwrap_or_default();
         let now = ctx.now().wall.as_nanos().div_euclid(1_000_000);
         let end = now.saturating_sub(millis(self.config.lag_ms));
         let begin = end.saturating_sub(millis(self.config.backfill_ms));
@@ -250,7 +245,7 @@ impl SignalSource for LogsSource {
             return Err(error);
         }
         gathered.batch.logs.sort_by_key(|line| line.at);
-        gathered.next = position::write(&positions)?;
+        gathered.next = poll::cursor(COMPONENT, &positions)?;
         Ok(gathered)
     }
 }

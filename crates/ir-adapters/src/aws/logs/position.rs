@@ -1,11 +1,8 @@
 //! Where a group stands: a millisecond, the events of it that were given already, and AWS's token to go on with.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
-use ir_core::{Cursor, Error, ErrorKind, Result};
 use serde::{Deserialize, Serialize};
-
-use super::COMPONENT;
 
 /// How long a token is used. AWS keeps them for a day; then it may give an empty page, which looks like an end.
 const TOKEN_MS: i64 = 3_600_000;
@@ -57,20 +54,4 @@ impl Position {
     pub(super) fn fresh_resume(&self, now_ms: i64) -> Option<Resume> {
         self.resume.clone().filter(|resume| (0..TOKEN_MS).contains(&now_ms.saturating_sub(resume.at_ms)))
     }
-}
-
-/// Where all groups stand, by their names.
-pub(super) fn read(cursor: &Cursor) -> Result<BTreeMap<String, Position>> {
-    if cursor.as_str().is_empty() {
-        return Ok(BTreeMap::new());
-    }
-    serde_json::from_str(cursor.as_str()).map_err(|error| {
-        Error::new(ErrorKind::InvalidInput, COMPONENT, format!("the cursor is not one of it: {error}"))
-    })
-}
-
-pub(super) fn write(positions: &BTreeMap<String, Position>) -> Result<Cursor> {
-    let text = serde_json::to_string(positions);
-    text.map(Cursor::new)
-        .map_err(|error| Error::new(ErrorKind::Unknown, COMPONENT, "the cursor cannot be written").with_source(error))
 }
