@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use aws_config::SdkConfig;
 use aws_sdk_autoscaling::operation::set_desired_capacity::builders::SetDesiredCapacityFluentBuilder;
 use aws_sdk_autoscaling::operation::terminate_instance_in_auto_scaling_group::builders as terminate;
-use aws_sdk_autoscaling::types::LifecycleState;
+use aws_sdk_autoscaling::types::{AutoScalingGroup, Instance, LifecycleState};
 use ir_core::{Ctx, Error, ErrorKind, Result};
 
 use super::COMPONENT;
@@ -14,7 +14,7 @@ use crate::aws::limit::SizeLimit;
 
 /// One account and region.
 #[derive(Debug)]
-pub(super) struct Client(pub(super) aws_sdk_autoscaling::Client);
+pub(super) struct Client(aws_sdk_autoscaling::Client);
 
 /// A group as it is now.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,31 +41,33 @@ impl Client {
         Some(Self(aws_sdk_autoscaling::Client::from_conf(config)))
     }
 
-    /// Reads a group.
-    pub(super) async fn group(&self, ctx: &Ctx, name: &str) -> Result<Group> {
-        let what = format!("reading group `{name}`");
+    /// Reads a group, as AWS describes it.
+    pub(super) async fn described(&self, ctx: &Ctx, name: &str) -> Result<AutoScalingGroup> {
+        let what = reading(name);
         let sent = async {
             let request = self.0.describe_auto_scaling_groups().auto_scaling_group_names(name);
             request.send().await.map_err(|error| of_reading(COMPONENT, &what, &error))
         };
         let answer = ctx.run(COMPONENT, sent).await?;
-        let found = answer.auto_scaling_groups().iter().find(|group| group.auto_scaling_group_name() == Some(name));
+        let mut groups = answer.auto_scaling_groups.unwrap_or_default().into_iter();
         let missing = || Error::new(ErrorKind::NotFound, COMPONENT, format!("{what}: there is none"));
-        let group = found.ok_or_else(missing)?;
+        groups.find(|group| group.auto_scaling_group_name() == Some(name)).ok_or_else(missing)
+    }
+
+    /// Reads how large a group is, and how its instances are.
+    pub(super) async fn group(&self, ctx: &Ctx, name: &str) -> Result<Group> {
+        let group = self.described(ctx, name).await?;
         let known = |size: Option<i32>| {
-            size.ok_or_else(|| Error::new(ErrorKind::Unavailable, COMPONENT, format!("{what}: it has no sizes")))
+            let missing = || format!("{}: it has no sizes", reading(name));
+            size.ok_or_else(|| Error::new(ErrorKind::Unavailable, COMPONENT, missing()))
         };
-        let state = |state: Option<&LifecycleState>, health: Option<&str>| State {
-            is_in_service: state == Some(&LifecycleState::InService) && health == Some("Healthy"),
-            is_leaving: state.is_some_and(|state| {
-                let word = state.as_str();
-                word.starts_with("Terminat") || word.starts_with("Detach")
-            }),
+        let state = |instance: &Instance| State {
+            is_in_service: instance.lifecycle_state() == Some(&LifecycleState::InService)
+                && instance.health_status() == Some("Healthy"),
+            is_leaving: is_leaving(instance),
         };
-        let instances = group.instances().iter().filter_map(|instance| {
-            let id = instance.instance_id()?.to_owned();
-            Some((id, state(instance.lifecycle_state(), instance.health_status())))
-        });
+        let instances = group.instances().iter();
+        let instances = instances.filter_map(|instance| Some((instance.instance_id()?.to_owned(), state(instance))));
         Ok(Group {
             min: known(group.min_size())?,
             max: known(group.max_size())?,
@@ -83,4 +85,14 @@ impl Client {
     pub(super) fn terminate(&self, id: &str) -> terminate::TerminateInstanceInAutoScalingGroupFluentBuilder {
         self.0.terminate_instance_in_auto_scaling_group().instance_id(id).should_decrement_desired_capacity(false)
     }
+}
+
+fn reading(group: &str) -> String {
+    format!("reading group `{group}`")
+}
+
+/// Whether an instance is on its way out of its group.
+pub(super) fn is_leaving(instance: &Instance) -> bool {
+    let state = instance.lifecycle_state().map(LifecycleState::as_str).unwrap_or_default();
+    state.starts_with("Terminat") || state.starts_with("Detach")
 }

@@ -4,13 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use aws_config::SdkConfig;
 use ir_core::config::Problem;
-use ir_core::{ConfigError, Ctx, Entity, EntityId, Error, ErrorKind, Probability, Result};
+use ir_core::{ConfigError, Ctx, Entity, EntityId, Probability, Result};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::COMPONENT;
-use super::client::Client;
-use crate::aws::error::of_reading;
+use super::client::{Client, is_leaving};
 use crate::aws::prepare;
 use crate::aws::topology::{FoundTopology, dependency, entity, resolved, target_group};
 
@@ -123,20 +121,8 @@ struct Membership {
 
 impl Client {
     async fn membership(&self, ctx: &Ctx, name: &str) -> Result<Membership> {
-        let what = format!("reading group `{name}`");
-        let sent = async {
-            let request = self.0.describe_auto_scaling_groups().auto_scaling_group_names(name);
-            request.send().await.map_err(|error| of_reading(COMPONENT, &what, &error))
-        };
-        let answer = ctx.run(COMPONENT, sent).await?;
-        let found = answer.auto_scaling_groups().iter().find(|group| group.auto_scaling_group_name() == Some(name));
-        let group =
-            found.ok_or_else(|| Error::new(ErrorKind::NotFound, COMPONENT, format!("{what}: there is none")))?;
-        let is_staying = |instance: &&aws_sdk_autoscaling::types::Instance| {
-            let state = instance.lifecycle_state().map(|state| state.as_str()).unwrap_or_default();
-            !state.starts_with("Terminat") && !state.starts_with("Detach")
-        };
-        let instances = group.instances().iter().filter(is_staying).filter_map(|instance| {
+        let group = self.described(ctx, name).await?;
+        let instances = group.instances().iter().filter(|instance| !is_leaving(instance)).filter_map(|instance| {
             let zone = instance.availability_zone().unwrap_or_default();
             Some((instance.instance_id()?.to_owned(), zone.to_owned()))
         });

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use ir_core::Topology;
+use ir_core::{ErrorKind, Topology};
 
 use super::*;
 use crate::SystemClock;
