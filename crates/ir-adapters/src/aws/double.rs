@@ -1,19 +1,17 @@
 //! A server of the tests that answers as it is told, or not at all.
 
-use std::fmt::Debug;
 use std::sync::{Arc, Mutex};
 
 use aws_config::{Region, SdkConfig};
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::SharedCredentialsProvider;
-use ir_core::testkit::Lawful;
-use ir_core::testkit::signal::{self, Supply};
-use ir_core::{ConfigError, Ctx, Cursor, Error, ErrorKind, SignalSource};
-use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::SystemClock;
+#[cfg(any(feature = "aws-cloudtrail", feature = "aws-cloudwatch", feature = "aws-events", feature = "aws-logs"))]
+mod sources;
+#[cfg(any(feature = "aws-cloudtrail", feature = "aws-cloudwatch", feature = "aws-events", feature = "aws-logs"))]
+pub(super) use sources::{ctx, fails_by_kind, keeps_the_laws, mistakes};
 
 /// A secret that must be seen nowhere.
 pub(super) const CANARY: &str = "canary-of-the-secret-key";
@@ -42,13 +40,6 @@ pub(super) enum Reply {
     Endless,
 }
 
-impl Reply {
-    /// AWS says no, and its words hold what was signed.
-    pub(super) fn refuses(status: u16, code: &str) -> Self {
-        Self::Says(status, json!({ "__type": code, "message": format!("signed with {TOKEN}") }).to_string())
-    }
-}
-
 type Answers = dyn Fn(&Asked) -> Reply + Send + Sync;
 
 /// The server, which keeps what it was asked.
@@ -72,16 +63,6 @@ impl Double {
             }
         });
         double
-    }
-
-    /// A service that the test can see and change, and the server before it.
-    pub(super) async fn of<T: Send + Sync + 'static>(
-        service: T,
-        answer: impl Fn(&T, &Asked) -> Reply + Send + Sync + 'static,
-    ) -> (Arc<T>, Self) {
-        let service = Arc::new(service);
-        let shared = service.clone();
-        (service, Self::start(move |asked| answer(&shared, asked)).await)
     }
 
     /// What it was asked so far.
@@ -152,55 +133,4 @@ pub(super) fn sdk(url: &str) -> SdkConfig {
         .endpoint_url(url)
         .credentials_provider(SharedCredentialsProvider::new(credentials))
         .build()
-}
-
-/// Time as it passes here, and nothing that ends it.
-pub(super) fn ctx() -> Ctx {
-    Ctx::new(Arc::new(SystemClock::new()))
-}
-
-/// The fields that a configuration has wrong.
-pub(super) fn mistakes<T: Debug>(made: Result<T, ConfigError>) -> Vec<String> {
-    made.unwrap_err().into_problems().into_iter().map(|problem| problem.field).collect()
-}
-
-/// The laws of sources, for sources that are made with what supplies them.
-pub(super) async fn keeps_the_laws<S: SignalSource, P: Supply + 'static>(fresh: impl AsyncFn() -> (S, P)) -> Lawful {
-    let fresh = async || {
-        let (source, supply) = fresh().await;
-        let source: Box<dyn SignalSource> = Box::new(source);
-        let supply: Box<dyn Supply> = Box::new(supply);
-        (source, supply)
-    };
-    signal::check_all(&ctx(), fresh).await
-}
-
-/// A source that gets nothing but one reply fails with the kind beside it, and one with a foreign cursor does not ask.
-/// `fresh` makes sources whose first poll asks.
-pub(super) async fn fails_by_kind<S: SignalSource>(
-    fresh: impl Fn(&SdkConfig) -> S,
-    rows: impl IntoIterator<Item = (Reply, ErrorKind)>,
-) {
-    for (reply, kind) in rows {
-        let said = reply.clone();
-        let double = Double::start(move |_| said.clone()).await;
-        let source = fresh(&double.sdk());
-        let error = source.poll(&ctx(), &Cursor::default()).await.unwrap_err();
-        assert_eq!(error.kind(), kind, "{reply:?}: {error}");
-        shows_no_secret(&source, &error);
-        let asked = double.asked();
-        assert!(!asked.is_empty() && asked.iter().all(|(head, _)| head.contains(TOKEN)), "{reply:?}: {asked:?}");
-    }
-    for cursor in ["nonsense", "7"] {
-        let error = fresh(&sdk("http://127.0.0.1:1")).poll(&ctx(), &Cursor::new(cursor)).await.unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::InvalidInput, "{cursor}: {error}");
-    }
-}
-
-/// Neither a part nor its error shows a secret. Of what AWS says its words are told, unless it refused who asked.
-pub(super) fn shows_no_secret(part: &dyn Debug, error: &Error) {
-    for text in [format!("{part:?}"), format!("{error:?}"), format!("{error:#}")] {
-        let is_refused = error.kind() == ErrorKind::Unauthorized;
-        assert!(!text.contains(CANARY) && (!is_refused || !text.contains(TOKEN)), "{text}");
-    }
 }
