@@ -10,8 +10,9 @@ use serde_json::{Map, Value};
 
 use crate::ctx::Ctx;
 use crate::error::Result;
-use crate::execution::RiskClass;
+use crate::execution::{Direction, RiskClass};
 use crate::id::{ActionName, ApprovalId, Digest, StepId, StepRef};
+use crate::kernel::Allowance;
 use crate::plan::Call;
 
 /// How much the library may do by itself: a ladder, lowest first.
@@ -258,16 +259,48 @@ impl Person {
     }
 }
 
+/// Digest of everything that an approval covers: the plan, the call with its parameters, the target's state as it was previewed, and
+/// how it would be undone. An approval counts for exactly this; whatever changes needs a new one.
+///
+/// # Errors
+///
+/// When a call has no canonical form.
+pub fn covered(
+    plan: &Digest,
+    direction: Direction,
+    call: &Call,
+    state: &Digest,
+    undo: Option<&Call>,
+) -> Result<Digest> {
+    let direction = match direction {
+        Direction::Do => b"do".as_slice(),
+        Direction::Undo => b"undo",
+    };
+    let undo = undo.map(Call::digest).transpose()?;
+    Ok(Digest::of_parts([
+        b"incident-response approval 1".as_slice(),
+        plan.as_bytes(),
+        direction,
+        call.digest()?.as_bytes(),
+        state.as_bytes(),
+        undo.as_ref().map_or(b"none".as_slice(), |undo| undo.as_bytes()),
+    ]))
+}
+
 /// What a person is asked, facts first.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ApprovalRequest {
-    /// The request's name.
+    /// The request's name. It changes with everything that the approval covers.
     pub id: ApprovalId,
     /// The step.
     pub step: StepRef,
+    /// Whether the step is to be done, or undone although somebody else changed its target meanwhile.
+    pub direction: Direction,
     /// The plan, exactly.
     pub plan_digest: Digest,
+    /// What exactly an approval covers: see [`covered`].
+    pub covers: Digest,
     /// What would be done.
     pub call: Call,
     /// Why.
@@ -280,11 +313,14 @@ pub struct ApprovalRequest {
     pub preview: String,
     /// How it would be taken back, in words.
     pub undo: String,
+    /// What the limits still allow before this call.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub allowances: Vec<Allowance>,
     /// What else could be done.
     pub alternatives: Vec<String>,
     /// Who must approve; empty for a veto request.
     pub quorum: Quorum,
-    /// Set when it is done unless somebody objects within this time. Milliseconds.
+    /// Set when it is done unless somebody objects within this time, which begins with the first proved delivery. Milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub veto_ms: Option<u64>,
     /// The request ends after this time, as a refusal. Milliseconds.
@@ -316,7 +352,7 @@ pub enum Answer {
     Approve,
     /// Do not.
     Refuse,
-    /// Do something else: a new plan, checked and decided anew.
+    /// Do something else: the plan is revised where nothing was sent yet, then checked and decided anew. What is done stays done.
     Modify {
         /// What is changed.
         changes: Vec<StepChange>,
@@ -353,7 +389,8 @@ pub struct ApprovalAnswer {
 ///
 /// # Errors
 ///
-/// `Unavailable`, `Timeout`: asked again later. The request keeps its time to expire.
+/// Any: the request is delivered again with a growing delay, until it was delivered or has expired. A request that was delivered to
+/// one approver is not delivered to that one again.
 #[async_trait]
 pub trait Approver: Debug + Send + Sync + 'static {
     /// The part's name, for records and messages.

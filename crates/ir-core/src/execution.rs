@@ -12,7 +12,7 @@ use crate::config::{ConfigError, Problem};
 use crate::ctx::Ctx;
 use crate::error::{Failure, Result};
 use crate::id::{ActionName, Digest, PartName, StepRef};
-use crate::kernel::{Fence, Permit};
+use crate::kernel::{Fence, NotApplied, Permit};
 use crate::plan::Call;
 use crate::time::Moment;
 
@@ -224,6 +224,35 @@ pub struct Applied {
     pub summary: String,
 }
 
+/// How an attempt ended, where its executor knows. Every other end is an error, and then the effect is unknown.
+#[derive(Debug)]
+pub enum Attempt {
+    /// The effect took place.
+    Applied(Applied),
+    /// This attempt had no effect and will have none: see [`Effect::not_applied`](crate::kernel::Effect::not_applied).
+    NotApplied(NotApplied),
+}
+
+impl Attempt {
+    /// The effect took place, with a summary for people.
+    #[must_use]
+    pub fn applied(summary: impl Into<String>) -> Self {
+        Self::Applied(Applied { summary: summary.into() })
+    }
+}
+
+impl From<Applied> for Attempt {
+    fn from(applied: Applied) -> Self {
+        Self::Applied(applied)
+    }
+}
+
+impl From<NotApplied> for Attempt {
+    fn from(proof: NotApplied) -> Self {
+        Self::NotApplied(proof)
+    }
+}
+
 /// What is known of an attempt.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
@@ -233,12 +262,12 @@ pub enum AttemptResult {
         /// What was done.
         applied: Applied,
     },
-    /// Nothing was changed.
+    /// This attempt changed nothing, and that is proved: its permit was revoked unredeemed, or its executor gave the effect up.
     NotApplied {
         /// Why.
         failure: Failure,
     },
-    /// Nobody knows.
+    /// Whether this attempt had its effect is not known.
     Unknown {
         /// What happened.
         failure: Failure,
@@ -281,11 +310,14 @@ pub enum Probed {
 /// 2. `preview` changes nothing; equal states of the target give equal digests.
 /// 3. `execute` calls [`Permit::redeem`] right before its first byte goes out, and sends nothing when that fails.
 /// 4. `execute` sends nothing after the deadline of the redeemed effect.
-/// 5. An error other than `Unknown` says that nothing was changed. Whatever may have changed something is `Unknown`.
+/// 5. `execute` gives [`Attempt::NotApplied`] only where this attempt changed nothing and never will: nothing was sent, or the
+///    target itself refused. After `redeem` every error, of whatever kind, means that the effect is unknown.
 /// 6. The undo that `preview` names brings the state back to an equal digest.
 /// 7. `Keyed`: the same key again returns the first result and has no second effect.
 /// 8. `FenceProbe`: after a probe with a fence, an attempt with a lower token has no effect.
 /// 9. `probe` tells the truth, or `Unknown`, and changes no workload.
+/// 10. After an effect the preview of its undo keeps the same digest until somebody else changes the target: the engine compares
+///     it before it sends the undo.
 ///
 /// # Cancellation
 ///
@@ -294,8 +326,27 @@ pub enum Probed {
 ///
 /// # Errors
 ///
-/// See contract 5. `Unsupported` for an action or target that is not its own. No retry or timeout wrapper stands around an
-/// executor: the kernel settles every attempt by its class.
+/// Before `redeem` any kind: nothing was sent, the permit is revoked, and this attempt is NOT_APPLIED. `Unsupported` for an action
+/// or target that is not its own. After `redeem` see contract 5. No retry or timeout wrapper stands around an executor: the kernel
+/// settles every attempt by its class.
+///
+/// # Examples
+///
+/// ```
+/// # use ir_core::{Attempt, Ctx, Error, ErrorKind, Permit, Result};
+/// # enum Reply { Done, Refused(&'static str), Lost }
+/// # fn send(_key: String) -> Reply { Reply::Done }
+/// async fn execute(_ctx: &Ctx, permit: Permit) -> Result<Attempt> {
+///     let effect = permit.redeem()?; // An error here: nothing was sent.
+///     match send(effect.key().to_string()) {
+///         Reply::Done => Ok(Attempt::applied("restarted")),
+///         // The target said no: this attempt changed nothing.
+///         Reply::Refused(why) => Ok(effect.not_applied(Error::new(ErrorKind::Conflict, "ours", why)).into()),
+///         // Nobody knows: the kernel settles it by the action's recovery class.
+///         Reply::Lost => Err(Error::new(ErrorKind::Unknown, "ours", "the reply was lost")),
+///     }
+/// }
+/// ```
 #[async_trait]
 pub trait Executor: Debug + Send + Sync + 'static {
     /// The part's name, for records and messages.
@@ -308,7 +359,7 @@ pub trait Executor: Debug + Send + Sync + 'static {
     async fn preview(&self, ctx: &Ctx, call: &Call) -> Result<Preview>;
 
     /// Performs what the permit names.
-    async fn execute(&self, ctx: &Ctx, permit: Permit) -> Result<Applied>;
+    async fn execute(&self, ctx: &Ctx, permit: Permit) -> Result<Attempt>;
 
     /// What became of an earlier attempt.
     async fn probe(&self, ctx: &Ctx, probe: &Probe) -> Result<Probed>;
@@ -319,7 +370,7 @@ crate::forward! {
         fn name(&self) -> &str;
         fn catalogue(&self) -> Vec<ActionSpec>;
         async fn preview(&self, ctx: &Ctx, call: &Call) -> Result<Preview>;
-        async fn execute(&self, ctx: &Ctx, permit: Permit) -> Result<Applied>;
+        async fn execute(&self, ctx: &Ctx, permit: Permit) -> Result<Attempt>;
         async fn probe(&self, ctx: &Ctx, probe: &Probe) -> Result<Probed>;
     }
 }
@@ -338,6 +389,9 @@ pub struct Execution {
     pub by: PartName,
     /// What is known.
     pub result: AttemptResult,
+    /// After a do that can be undone: the state that its undo would find, as the preview of the undo gave it right then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<Digest>,
 }
 
 /// A preview as it stands in the journal, with the moment of reading.

@@ -128,7 +128,7 @@ name! {
     StepId, "step"
 }
 name! {
-    /// Names an approval request: plan and step.
+    /// Names an approval request: plan, step, and what exactly the approval covers.
     ApprovalId, "approval"
 }
 name! {
@@ -173,10 +173,11 @@ impl PlanId {
 }
 
 impl ApprovalId {
-    /// The request that asks for `step`.
+    /// The request that asks for `step` exactly as `covers` has it: see [`covered`](crate::decision::covered).
     #[must_use]
-    pub fn of(step: &StepRef) -> Self {
-        Self(Arc::from(format!("{}/{}", step.plan, step.step)))
+    pub fn of(step: &StepRef, covers: &Digest) -> Self {
+        let covers = covers.to_string();
+        Self(Arc::from(format!("{}/{}/{}", step.plan, step.step, covers.get(..12).unwrap_or(&covers))))
     }
 }
 

@@ -51,8 +51,8 @@ pub use decision::{
 pub use entity::{Entity, EntityId, Labels};
 pub use error::{Error, ErrorKind, Failure, Result};
 pub use execution::{
-    ActionSpec, Applied, AttemptResult, Catalogue, Direction, EffectKey, Execution, Executor, Precondition, Preview,
-    Probe, Probed, RecoveryClass, Reversibility, RiskClass,
+    ActionSpec, Applied, Attempt, AttemptResult, Catalogue, Direction, EffectKey, Execution, Executor, Precondition,
+    Preview, Probe, Probed, RecoveryClass, Reversibility, RiskClass,
 };
 pub use hypothesis::{Case, Cause, Diagnoser, Evidence, Hypothesis, Observations, SeriesHistory};
 pub use id::{

@@ -194,7 +194,7 @@ pub struct PlanDraft {
     pub id: PlanId,
     /// The incident it is for.
     pub incident: IncidentId,
-    /// 1, and one more after each modification by a person.
+    /// 1, and one more after each modification by a person; the name stays.
     pub revision: u32,
     /// Who made it.
     pub provenance: Provenance,
@@ -209,6 +209,15 @@ pub struct PlanDraft {
     pub because: String,
     /// The steps.
     pub steps: Vec<Step>,
+}
+
+impl PlanDraft {
+    /// The steps that must be done before `step` may be sent: those it names in `after`, and all of earlier phases. In the order
+    /// of the plan.
+    pub fn prerequisites<'a>(&'a self, step: &'a Step) -> impl Iterator<Item = &'a StepId> {
+        let waits = move |other: &&Step| other.phase < step.phase || step.after.contains(&other.id);
+        self.steps.iter().filter(waits).map(|other| &other.id)
+    }
 }
 
 /// A checked plan: every step names a known action and target, dependencies form no cycle, phases keep their order.

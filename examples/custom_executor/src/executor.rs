@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use incident_response::core::Digest;
 use incident_response::prelude::{
-    ActionName, ActionSpec, Applied, Call, Ctx, Error, ErrorKind, Executor, Permit, Preview, Probe, Probed,
+    ActionName, ActionSpec, Attempt, Call, Ctx, Error, ErrorKind, Executor, Permit, Preview, Probe, Probed,
     RecoveryClass, Result, Reversibility, RiskClass,
 };
 
@@ -58,15 +58,18 @@ impl Executor for WorkerExecutor {
         Ok(Preview { state: Digest::of(format!("{} {generation}", call.target).as_bytes()), summary, undo: None })
     }
 
-    async fn execute(&self, _ctx: &Ctx, permit: Permit) -> Result<Applied> {
-        // Refused before anything is sent, so the error says truly that nothing was changed.
+    async fn execute(&self, _ctx: &Ctx, permit: Permit) -> Result<Attempt> {
+        // An error before `redeem` is proof enough: the permit is revoked, and nothing was sent.
         self.generation(permit.call())?;
         // The last thing before the effect: a halt, a lost lease or a deadline that came in the meantime stops it here.
         let effect = permit.redeem()?;
         let summary = self.0.restart(effect.call().target.as_str(), &effect.key().to_string());
-        // Over a network a lost reply would be `ErrorKind::Unknown`, never another kind: the effect may be there.
-        let summary = summary.ok_or_else(|| Error::new(ErrorKind::NotFound, "workers", "the worker is gone"))?;
-        Ok(Applied { summary })
+        match summary {
+            Some(summary) => Ok(Attempt::applied(summary)),
+            // The platform itself says that it did nothing. Over a network a lost reply would be an error instead: after
+            // `redeem` every error means that the effect may be there.
+            None => Ok(effect.not_applied(Error::new(ErrorKind::NotFound, "workers", "the worker is gone")).into()),
+        }
     }
 
     /// Asked when the reply of an attempt was lost. What is not there yet may still be on its way: that is `Unknown`.

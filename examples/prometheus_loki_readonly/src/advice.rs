@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use incident_response::prelude::{
-    ActionName, ActionSpec, Applied, Call, Ctx, Error, ErrorKind, Executor, Permit, Preview, Probe, Probed,
+    ActionName, ActionSpec, Attempt, Call, Ctx, Error, ErrorKind, Executor, Permit, Preview, Probe, Probed,
     RecoveryClass, Result, Reversibility, RiskClass,
 };
 
@@ -40,7 +40,7 @@ impl Executor for Advice {
         Ok(Preview { state: incident_response::core::Digest::ZERO, summary, undo: None })
     }
 
-    async fn execute(&self, _ctx: &Ctx, _permit: Permit) -> Result<Applied> {
+    async fn execute(&self, _ctx: &Ctx, _permit: Permit) -> Result<Attempt> {
         Err(Error::new(ErrorKind::Unsupported, NAME, "this program only reads"))
     }
 

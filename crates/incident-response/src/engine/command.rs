@@ -2,8 +2,8 @@
 
 use ir_core::journal::CommandId;
 use ir_core::{
-    Anomaly, ApprovalRequest, Call, Direction, EffectKey, HypothesisId, IncidentId, Lesson, PlanId, StepRef, Timestamp,
-    Verification,
+    Anomaly, ApprovalRequest, Call, Direction, EffectKey, HypothesisId, IncidentId, Lesson, PartName, PlanId, StepRef,
+    Timestamp, Verification,
 };
 
 /// A command. It names what is needed; the shell takes the rest from the machine's state when it performs it.
@@ -44,6 +44,8 @@ pub enum Command {
     Ask {
         /// The request.
         request: Box<ApprovalRequest>,
+        /// Approvers that have it already.
+        delivered: Vec<PartName>,
     },
     /// Read the target once more, then ask the gate, then act.
     Send {

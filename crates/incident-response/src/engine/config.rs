@@ -29,8 +29,16 @@ pub struct EngineSettings {
     pub quiet_ms: u64,
     /// How long a part may take to answer, executors excepted: their time is in the plan. 10,000.
     pub answer_within_ms: u64,
-    /// How often a command that failed is given again where that is harmless. 3.
+    /// Tries of a call to a component that failed for good reason: wrong input, a panic. What may pass with time (rate limits, a
+    /// component that is away) is tried for `patience_ms` instead. 3.
     pub retries: u32,
+    /// Delay before the second try of a call, a delivery or a send; doubled with every further one. 1,000.
+    pub retry_first_ms: u64,
+    /// The longest delay between two tries. 60,000.
+    pub retry_most_ms: u64,
+    /// How long a step waits in all for what passes with time (a rate limit, a budget, a lock of another plan) before a person gets
+    /// the incident. 300,000.
+    pub patience_ms: u64,
     /// How often detectors' states are stored. 10,000.
     pub snapshot_every_ms: u64,
     /// How far back changes are kept for correlation. 3,600,000.
@@ -52,6 +60,9 @@ impl Default for EngineSettings {
             quiet_ms: 5_000,
             answer_within_ms: 10_000,
             retries: 3,
+            retry_first_ms: 1_000,
+            retry_most_ms: 60_000,
+            patience_ms: 300_000,
             snapshot_every_ms: 10_000,
             changes_for_ms: 3_600_000,
             lease_ms: 15_000,
@@ -69,6 +80,8 @@ impl EngineSettings {
             ("answer_within_ms", self.answer_within_ms),
             ("snapshot_every_ms", self.snapshot_every_ms),
             ("lease_ms", self.lease_ms),
+            ("retry_first_ms", self.retry_first_ms),
+            ("retry_most_ms", self.retry_most_ms),
             ("plans", u64::from(self.plans)),
             ("diagnoses", u64::from(self.diagnoses)),
         ];

@@ -27,7 +27,11 @@ pub(crate) async fn guarded<T>(ctx: &Ctx, name: &str, work: impl Future<Output =
 
 /// A failure as it is recorded.
 pub(crate) fn noted(error: &Error) -> Failure {
-    let failure = error.to_failure();
+    shortened(error.to_failure())
+}
+
+/// The same, as long as a record may have it.
+pub(crate) fn shortened(failure: Failure) -> Failure {
     Failure { message: failure.message.chars().take(MAX_FAILURE_CHARS).collect(), ..failure }
 }
 

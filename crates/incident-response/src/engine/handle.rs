@@ -55,11 +55,13 @@ impl Handle {
         self.request(Request::Resume { by, reason: reason.into() }).await
     }
 
-    /// Answers a request. Whether it counted stands in the journal.
+    /// Answers a request. `Ok` means that the answer counted.
     ///
     /// # Errors
     ///
-    /// `InvalidInput` when it cannot be recorded; `Stopped` when the engine is gone.
+    /// `Conflict` when it did not count, with the reason: the request is over or shows another state of the target, the answer was
+    /// given for another plan or without a reason, the person is not entitled to it, or the plan as modified does not pass the
+    /// checks. `InvalidInput` when it cannot be recorded; `Stopped` when the engine is gone.
     pub async fn answer(&self, answer: ApprovalAnswer) -> Result<()> {
         self.request(Request::Answer(Box::new(answer))).await
     }
@@ -68,7 +70,7 @@ impl Handle {
     ///
     /// # Errors
     ///
-    /// `Stopped` when the engine is gone.
+    /// `Conflict` when no incident of that name is open; `Stopped` when the engine is gone.
     pub async fn take_over(
         &self,
         incident: IncidentId,
@@ -79,12 +81,13 @@ impl Handle {
         self.request(Request::Override { incident, by, reason: reason.into(), undo }).await
     }
 
-    /// Says what became of a step that waits for a person (`UNKNOWN`, `ROLLBACK_FAILED`): whether its effect is in place now.
-    /// The target's lock is released with it.
+    /// Says what became of a step that waits for a person (`UNKNOWN`, `ROLLBACK_FAILED`), or that no plan is at work on any more:
+    /// whether its effect is in place now. The target's lock is released with it.
     ///
     /// # Errors
     ///
-    /// `Stopped` when the engine is gone. A step that waits for nobody is left as it is, and the record says so.
+    /// `Conflict` when it did not count, with the reason: no such step is open, it is over, its plan is at work on it, an attempt
+    /// is under way, or no reason is given. `Stopped` when the engine is gone.
     pub async fn settle(&self, step: StepRef, by: Person, applied: bool, reason: impl Into<String>) -> Result<()> {
         self.request(Request::Settle { step, by, applied, reason: reason.into() }).await
     }

@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 
 use ir_core::journal::{Body, CommandId, Event, Fact, GateFact, Record, Report, Started};
 use ir_core::{
-    Anomaly, AnomalyId, Call, Change, Error, ErrorKind, Failure, Hypothesis, Incident, IncidentId, Moment, PartName,
-    Plan, Preview, Result, StepId, StepRef, Timestamp, Tried, kernel,
+    Anomaly, AnomalyId, ApprovalRequest, Call, Change, Error, ErrorKind, Failure, Hypothesis, Incident, IncidentId,
+    Moment, PartName, Plan, Preview, Result, StepId, StepRef, Timestamp, Tried, kernel,
 };
 
+use super::backoff;
 use super::command::{Command, Ordered};
 use super::config::EngineConfig;
 use super::timer::{TimerKey, Timers};
@@ -27,6 +28,10 @@ pub(crate) struct PlanRun {
     pub(crate) plan: Plan,
     pub(crate) previews: BTreeMap<StepId, Preview>,
     pub(crate) verifying: BTreeMap<StepId, VerifyRun>,
+    /// What people are asked, by step.
+    pub(crate) asks: BTreeMap<StepId, Ask>,
+    /// Steps that wait for what passes with time.
+    pub(crate) delays: BTreeMap<StepId, Delay>,
     pub(crate) decided: Option<Moment>,
     pub(crate) first_effect: Option<Moment>,
     /// No further step is begun; what was done is being taken back.
@@ -35,6 +40,41 @@ pub(crate) struct PlanRun {
     pub(crate) taking_back: bool,
     /// A person stopped it, so no other plan follows.
     pub(crate) overridden: bool,
+}
+
+impl PlanRun {
+    pub(crate) fn new(plan: Plan) -> Self {
+        Self {
+            plan,
+            previews: BTreeMap::new(),
+            verifying: BTreeMap::new(),
+            asks: BTreeMap::new(),
+            delays: BTreeMap::new(),
+            decided: None,
+            first_effect: None,
+            failing: None,
+            taking_back: false,
+            overridden: false,
+        }
+    }
+}
+
+/// A request that waits for its answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Ask {
+    pub(crate) request: ApprovalRequest,
+    /// Approvers that have it.
+    pub(crate) delivered: Vec<PartName>,
+    /// Deliveries that did not reach every approver.
+    pub(crate) failures: u32,
+}
+
+/// How long a step has waited for what passes with time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Delay {
+    pub(crate) because: String,
+    pub(crate) times: u32,
+    pub(crate) total_ms: u64,
 }
 
 /// How long a step's success has lasted.
@@ -114,6 +154,22 @@ impl Machine {
         self.incidents.values().map(|run| &run.incident)
     }
 
+    /// What people are asked now.
+    pub fn requests(&self) -> impl Iterator<Item = &ApprovalRequest> {
+        self.incidents
+            .values()
+            .filter_map(|run| run.run.as_ref())
+            .flat_map(|run| run.asks.values())
+            .map(|ask| &ask.request)
+    }
+
+    /// What that passes with time keeps a step from being sent.
+    #[must_use]
+    pub fn delayed_by(&self, step: &StepRef) -> Option<&str> {
+        let run = self.incidents.get(&self.incident_of(step)?)?.run.as_ref()?;
+        (run.plan.id == step.plan).then_some(run)?.delays.get(&step.step).map(|delay| delay.because.as_str())
+    }
+
     /// The next timer, and when it is due on the monotonic clock.
     #[must_use]
     pub fn next_timer(&self) -> Option<(&str, u64)> {
@@ -133,12 +189,17 @@ impl Machine {
             return Err(Error::new(ErrorKind::InvalidInput, "engine", "the engine has not started"));
         }
         self.now = Some(at.clone());
+        // Whether an answer resolves an attempt is asked before it is folded: afterwards the attempt is resolved.
+        let resolves =
+            matches!(event, Event::Executed(e) if self.kernel.is_unresolved(&e.step, e.direction, e.attempt));
         self.fold(&Body::Event(event.clone()));
         match event {
             Event::Started(started) => self.on_started(&started.forgetful),
             Event::Observed(observed) => self.on_observed(observed),
             Event::Reported { command, report } => self.on_reported(*command, report),
-            Event::Executed(execution) => self.on_executed(execution),
+            Event::Executed(execution) if resolves => self.on_executed(execution),
+            // A late answer, or one of an attempt that is settled: an observation that changes nothing.
+            Event::Executed(_) => {}
             Event::Answered(answer) => self.on_answered(answer),
             Event::Overridden { incident, by, reason, undo } => self.on_overridden(incident, by, reason, *undo),
             Event::SettledByPerson { step, by, applied, reason } => self.on_settled(step, &by.name, *applied, reason),
@@ -159,7 +220,9 @@ impl Machine {
         self.fold(&Body::Gate(fact.clone()));
         match fact {
             GateFact::Intent(intent) => self.on_intent(intent),
-            GateFact::Refused { step, direction, refusals, .. } => self.on_refused(step, *direction, refusals),
+            GateFact::Refused { step, direction, precondition, refusals } => {
+                self.on_refused(step, *direction, &precondition.state, refusals);
+            }
             GateFact::Resumed { .. } => self.on_resumed(),
             GateFact::Claimed { .. } | GateFact::Fenced(_) | GateFact::Halted(_) => {}
         }
@@ -257,9 +320,12 @@ impl Machine {
             (Command::Classify { incident }, Report::Classified(class)) => self.on_classified(&incident, class),
             (Command::Plan { incident, .. }, Report::Planned(planned)) => self.on_planned(&incident, planned),
             (Command::Preview { step, .. }, Report::Previewed { preview, .. }) => self.on_previewed(&step, preview),
-            (Command::Probe { step, .. }, Report::Probed(probed)) => self.on_probed(&step, *probed),
+            (Command::Probe { step, .. }, Report::Probed { probed, after }) => self.on_probed(&step, *probed, *after),
             (Command::Verify { step, .. }, Report::Verified(verified)) => self.on_verified(&step, verified),
-            (Command::Ask { .. }, Report::Delivered) | (Command::Keep { .. }, Report::Kept) => {}
+            (Command::Ask { request, .. }, Report::Asked { delivered, failed }) => {
+                self.on_asked(&request, delivered, failed);
+            }
+            (Command::Keep { .. }, Report::Kept) => {}
             (command, _) => {
                 self.degraded(
                     format!("{command:?}").chars().take(80).collect::<String>(),
@@ -269,12 +335,20 @@ impl Machine {
         }
     }
 
-    /// A part failed. Where asking again is harmless it is asked again; else the stage says what follows.
+    /// A component failed. Where calling it again is harmless that is done after a delay; else the stage says what follows.
     fn on_failed(&mut self, command: Command, failures: u32, failure: &Failure) {
-        let harmless = !matches!(command, Command::Send { .. } | Command::Correlate { .. });
-        if harmless && failures + 1 < self.settings().retries.max(1) {
-            self.command_again(command, failures + 1);
-            return;
+        let failures = failures + 1;
+        // An executor that is away or asks to be called less often is waited for; everything else is tried a few times.
+        let executor = matches!(command, Command::Preview { .. } | Command::Send { .. } | Command::Probe { .. });
+        let settings = self.settings();
+        let more = if executor && passes_with_time(failure.kind) {
+            let waited = (1..failures).map(|n| backoff::delay_ms(&settings, "", n)).fold(0, u64::saturating_add);
+            waited < settings.patience_ms
+        } else {
+            failures < settings.retries.max(1)
+        };
+        if more && !matches!(command, Command::Correlate { .. }) {
+            return self.command_later(command, failures);
         }
         self.degraded(name_of(&command), failure.to_string());
         match command {
@@ -283,11 +357,29 @@ impl Machine {
             Command::Classify { incident } => self.on_unclassified(&incident, failure),
             Command::Plan { incident, .. } => self.hand_over(&incident, "no plan could be made"),
             Command::Preview { step, .. } => self.on_unreadable(&step, failure),
-            Command::Send { step, direction, .. } => self.on_unsent(&step, direction, failure),
-            Command::Probe { step, .. } => self.on_probed(&step, ir_core::Probed::Unknown),
+            Command::Send { step, .. } => {
+                self.give_up_sending(&step, &format!("its target could not be read right before: {failure}"));
+            }
+            Command::Probe { step, .. } => self.on_probed(&step, ir_core::Probed::Unknown, None),
             Command::Verify { step, .. } => self.on_unverified(&step),
-            // The request keeps its time to expire, and the lesson stands in the journal.
-            Command::Ask { .. } | Command::Keep { .. } => {}
+            Command::Ask { request, .. } => self.on_asked(&request, &[], std::slice::from_ref(failure)),
+            // The lesson stands in the journal.
+            Command::Keep { .. } => {}
+        }
+    }
+
+    /// Gives a command whose component failed, once its delay is over.
+    fn command_later(&mut self, command: Command, failures: u32) {
+        self.n_commands += 1;
+        let id = CommandId(self.n_commands);
+        let delay_ms = backoff::delay_ms(&self.settings(), &id.0.to_string(), failures);
+        self.outstanding.insert(id, (command, failures));
+        self.start_timer(TimerKey::Again(id), delay_ms);
+    }
+
+    fn give_again(&mut self, id: CommandId) {
+        if let Some((command, _)) = self.outstanding.get(&id) {
+            self.out.commands.push(Ordered { id, command: command.clone() });
         }
     }
 
@@ -297,6 +389,9 @@ impl Machine {
             TimerKey::Quiet(incident) => self.on_quiet(&incident),
             TimerKey::Forget(incident) => self.on_forgotten(&incident),
             TimerKey::Approval(step) => self.on_approval_over(&step),
+            TimerKey::Ask(step) => self.deliver(&step),
+            TimerKey::Retry(step) => self.retry(&step),
+            TimerKey::Again(id) => self.give_again(id),
             TimerKey::Deadline(step) => self.on_deadline(&step),
             TimerKey::Probe(step) => self.probe(&step),
             TimerKey::Verify(step) => self.verify(&step),
@@ -312,8 +407,10 @@ impl Machine {
         let again: Vec<Command> = std::mem::take(&mut self.outstanding)
             .into_values()
             .map(|(command, _)| command)
-            .filter(|command| !matches!(command, Command::Send { .. }))
+            // What was in flight is settled by its class from the beginning, and only then probed or sent again.
+            .filter(|command| !matches!(command, Command::Send { .. } | Command::Probe { .. }))
             .collect();
+        self.timers.stop_where(|key| matches!(key, TimerKey::Again(_)));
         for command in again {
             self.command(command);
         }
@@ -325,6 +422,11 @@ impl Machine {
     pub(crate) fn describe(call: &Call) -> String {
         format!("`{call}`")
     }
+}
+
+/// Whether a failure of that kind may be over after a while.
+pub(crate) const fn passes_with_time(kind: ErrorKind) -> bool {
+    matches!(kind, ErrorKind::RateLimited | ErrorKind::Unavailable | ErrorKind::Timeout)
 }
 
 fn read_config(started: &Started) -> Result<EngineConfig> {

@@ -12,6 +12,7 @@ pub mod machine;
 pub(crate) mod replay;
 pub(crate) mod status;
 
+mod backoff;
 mod guard;
 mod observe;
 mod perform;

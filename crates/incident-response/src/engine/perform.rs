@@ -4,17 +4,17 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ir_core::journal::{Event, Report};
+use ir_core::journal::{Event, Intent, Report};
 use ir_core::kernel::{AuthorizeRequest, Fence, PermitWatch};
 use ir_core::{
-    ActionName, Approver, AttemptResult, Case, Catalogue, Check, Classifier, CorrelationInput, Correlator, Ctx,
-    Diagnoser, Direction, Error, ErrorKind, Execution, Executor, Failure, IncidentId, Lesson, LessonStore, PartName,
-    Permit, PlanInput, Planned, Planner, Precondition, Probe, Result, StepRef, Topology, Verifier,
+    ActionName, Approver, Attempt, AttemptResult, Case, Catalogue, Check, Classifier, CorrelationInput, Correlator,
+    Ctx, Diagnoser, Digest, Direction, Error, ErrorKind, Execution, Executor, Failure, IncidentId, Lesson, LessonStore,
+    PartName, Permit, PlanInput, Planned, Planner, Precondition, Probe, Probed, Result, StepRef, Topology, Verifier,
 };
 use ir_detect::observations::ObservationStore;
 
 use super::command::{Command, Ordered};
-use super::guard::{as_recorded, guarded, noted};
+use super::guard::{as_recorded, guarded, noted, shortened};
 use super::machine::Machine;
 
 /// How much history a diagnoser and a verifier may see.
@@ -54,9 +54,9 @@ pub(crate) enum Job {
     Classify(Box<(ir_core::Incident, ir_core::Hypothesis)>),
     Plan(Box<PlanInput>),
     Preview(ir_core::Call),
-    Ask(Box<ir_core::ApprovalRequest>),
+    Ask { request: Box<ir_core::ApprovalRequest>, delivered: Vec<PartName> },
     Send { step: StepRef, direction: Direction, call: ir_core::Call },
-    Probe(Box<Probe>),
+    Probe { probe: Box<Probe>, inverse: Option<ir_core::Call> },
     Verify(Box<Check>),
     Keep(Box<Lesson>),
 }
@@ -96,11 +96,16 @@ impl Parts {
                 }))
             }
             Command::Preview { call, .. } => Job::Preview(call.clone()),
-            Command::Ask { request } => Job::Ask(request.clone()),
+            Command::Ask { request, delivered } => Job::Ask { request: request.clone(), delivered: delivered.clone() },
             Command::Send { step, direction, call } => {
                 Job::Send { step: step.clone(), direction: *direction, call: call.clone() }
             }
-            Command::Probe { call, key, .. } => Job::Probe(Box::new(Probe { call: call.clone(), key: *key, fence })),
+            Command::Probe { step, call, key, .. } => {
+                let entry = machine.kernel().step(step)?;
+                let is_do = entry.open.as_ref()?.intent.direction == Direction::Do;
+                let probe = Box::new(Probe { call: call.clone(), key: *key, fence });
+                Job::Probe { probe, inverse: entry.inverse.clone().filter(|_| is_do) }
+            }
             Command::Verify { step, incident, call, verification, applied } => Job::Verify(Box::new(Check {
                 step: step.clone(),
                 call: call.clone(),
@@ -147,11 +152,24 @@ impl Parts {
                 let preview = ctx.run(part.name(), part.preview(ctx, &call)).await?;
                 Report::Previewed { preview, read }
             }
-            Job::Ask(request) => {
+            Job::Ask { request, delivered } => {
                 // One that cannot be reached must not keep the request from the others.
-                let asked = self.approvers.iter().map(|part| guarded(ctx, part.name(), part.ask(ctx, &request)));
-                futures::future::join_all(asked).await.into_iter().collect::<Result<Vec<()>>>()?;
-                Report::Delivered
+                let missing: Vec<(PartName, &Arc<dyn Approver>)> = self
+                    .approvers
+                    .iter()
+                    .filter_map(|part| Some((PartName::new(part.name()).ok()?, part)))
+                    .filter(|(name, _)| !delivered.contains(name))
+                    .collect();
+                let asked = missing.iter().map(|(_, part)| guarded(ctx, part.name(), part.ask(ctx, &request)));
+                let answers = futures::future::join_all(asked).await;
+                let (mut delivered, mut failed) = (Vec::new(), Vec::new());
+                for ((name, _), answer) in missing.into_iter().zip(answers) {
+                    match answer {
+                        Ok(()) => delivered.push(name),
+                        Err(error) => failed.push(noted(&error)),
+                    }
+                }
+                Report::Asked { delivered, failed }
             }
             Job::Send { step, direction, call } => {
                 let part = self.executor(&call)?;
@@ -160,9 +178,14 @@ impl Parts {
                 let precondition = Precondition { state, read };
                 return Ok(Answered::Prepared(AuthorizeRequest { step, direction, precondition }, part));
             }
-            Job::Probe(probe) => {
+            Job::Probe { probe, inverse } => {
                 let part = self.executor(&probe.call)?;
-                Report::Probed(ctx.run(part.name(), part.probe(ctx, &probe)).await?)
+                let probed = ctx.run(part.name(), part.probe(ctx, &probe)).await?;
+                let after = match inverse.filter(|_| probed == Probed::Applied) {
+                    Some(inverse) => state_of(ctx, &self.executor(&inverse)?, &inverse).await,
+                    None => None,
+                };
+                Report::Probed { probed, after }
             }
             Job::Verify(check) => {
                 let part = &self.verifier;
@@ -199,7 +222,7 @@ impl Parts {
         failed.map_or(Ok(Planned { by, drafts: Vec::new() }), Err)
     }
 
-    fn executor(&self, call: &ir_core::Call) -> Result<Arc<dyn Executor>> {
+    pub(crate) fn executor(&self, call: &ir_core::Call) -> Result<Arc<dyn Executor>> {
         let missing =
             || Error::new(ErrorKind::NotFound, "engine", format!("no executor has the action `{}`", call.action));
         self.executors.get(&call.action).cloned().ok_or_else(missing)
@@ -212,36 +235,73 @@ enum Answered {
     Prepared(AuthorizeRequest, Arc<dyn Executor>),
 }
 
+/// One attempt and what its end is judged by.
+#[derive(Debug)]
+pub(crate) struct Attempted {
+    pub(crate) intent: Intent,
+    pub(crate) gate: PartName,
+    pub(crate) watch: PermitWatch,
+    /// Who previews the undo of a do, so that it is known how the do left the target.
+    pub(crate) undoes: Option<Arc<dyn Executor>>,
+}
+
 /// Has the effect. Never dropped by the engine before the process ends.
-pub(crate) async fn execute(
-    ctx: Ctx,
-    executor: Arc<dyn Executor>,
-    permit: Permit,
-    watch: PermitWatch,
-    execution: (StepRef, Direction, u32),
-) -> Event {
-    // A task of its own, so that a part that panics does not take the engine down.
+pub(crate) async fn execute(ctx: Ctx, executor: Arc<dyn Executor>, permit: Permit, attempt: Attempted) -> Event {
     let by = PartName::new(executor.name()).unwrap_or_else(|_| PartName::literal("executor"));
     let name = by.as_str().to_owned();
-    let answer = tokio::spawn(async move { executor.execute(&ctx, permit).await }).await;
-    let result = match answer {
-        Ok(Ok(applied)) if watch.was_redeemed() => AttemptResult::Applied { applied },
-        Ok(Ok(_)) => AttemptResult::NotApplied {
-            failure: failure(&name, ErrorKind::InvalidInput, "it says it is done and never redeemed its permit"),
-        },
-        Ok(Err(error)) if error.kind() == ErrorKind::Unknown && watch.was_redeemed() => {
-            AttemptResult::Unknown { failure: noted(&error) }
-        }
-        Ok(Err(error)) => AttemptResult::NotApplied { failure: noted(&error) },
-        Err(_) if watch.was_redeemed() => AttemptResult::Unknown {
-            failure: failure(&name, ErrorKind::Unknown, "it panicked after its permit was redeemed"),
-        },
-        Err(_) => AttemptResult::NotApplied {
-            failure: failure(&name, ErrorKind::Unknown, "it panicked before its permit was redeemed"),
-        },
+    // A task of its own, so that a component that panics does not take the engine down.
+    let within = ctx.clone();
+    let answer = tokio::spawn(async move { executor.execute(&within, permit).await }).await;
+    let Attempted { intent, gate, watch, undoes } = attempt;
+    let result = ended(&name, answer, &intent, &gate, &watch);
+    let after = match (&result, intent.direction, undoes.zip(intent.inverse)) {
+        (AttemptResult::Applied { .. }, Direction::Do, Some((part, inverse))) => state_of(&ctx, &part, &inverse).await,
+        _ => None,
     };
-    let (step, direction, attempt) = execution;
-    Event::Executed(Execution { step, direction, attempt, by, result })
+    let (step, direction, attempt) = (intent.step, intent.direction, intent.attempt);
+    Event::Executed(Execution { step, direction, attempt, by, result, after })
+}
+
+/// What is known of an attempt whose executor has ended.
+///
+/// INVARIANT (no claim without proof): "applied" needs a redeemed permit; "not applied" needs the executor's proof for just this
+/// attempt, or a permit that is revoked in the same step and was never redeemed. Everything else is unknown.
+fn ended(
+    name: &str,
+    answer: std::result::Result<Result<Attempt>, tokio::task::JoinError>,
+    intent: &Intent,
+    gate: &PartName,
+    watch: &PermitWatch,
+) -> AttemptResult {
+    let unsent = watch.revoke();
+    let failure = match answer {
+        Ok(Ok(Attempt::Applied(applied))) if !unsent => return AttemptResult::Applied { applied },
+        Ok(Ok(Attempt::NotApplied(proof))) if proof.is_of(gate, intent.token) => {
+            return AttemptResult::NotApplied { failure: shortened(proof.failure().clone()) };
+        }
+        Ok(Ok(Attempt::Applied(_))) => {
+            // It broke its contract, so its word proves nothing, not even that nothing was sent.
+            let message = "it says that it is done and never redeemed its permit";
+            return AttemptResult::Unknown { failure: failure(name, ErrorKind::InvalidInput, message) };
+        }
+        Ok(Ok(Attempt::NotApplied(_))) => {
+            failure(name, ErrorKind::InvalidInput, "its proof that nothing was changed is of another attempt")
+        }
+        Ok(Err(error)) => noted(&error),
+        Err(_) => failure(name, ErrorKind::Unknown, "it panicked"),
+    };
+    if unsent { AttemptResult::NotApplied { failure } } else { AttemptResult::Unknown { failure } }
+}
+
+/// The state that a call would find now; `None` where it cannot be read.
+async fn state_of(ctx: &Ctx, part: &Arc<dyn Executor>, call: &ir_core::Call) -> Option<Digest> {
+    match guarded(ctx, part.name(), part.preview(ctx, call)).await {
+        Ok(preview) => Some(preview.state),
+        Err(error) => {
+            tracing::warn!(%call, %error, "the state after the effect could not be read; an undo will ask a person");
+            None
+        }
+    }
 }
 
 pub(crate) fn failure(component: &str, kind: ErrorKind, message: &str) -> Failure {

@@ -1,14 +1,14 @@
 //! The tokio shell: one loop that hands records to the gate, performs commands, and feeds what comes back to the machine.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::future::Future;
 use std::sync::Arc;
 
 use ir_core::journal::{Body, CommandId, Event, Fact, GateFact, Observed, Record, Report};
 use ir_core::kernel::{AuthorizeRequest, Authorized};
 use ir_core::{
-    ApprovalRequest, AttemptResult, AuditSink, Ctx, ErrorKind, Execution, Executor, Failure, Gate, Journal, PartName,
-    Result, StepRef, StepState, Stop,
+    AttemptResult, AuditSink, Ctx, Direction, ErrorKind, Execution, Executor, Failure, Gate, Journal, PartName, Result,
+    Stop,
 };
 use tokio::sync::{broadcast, mpsc, watch};
 use tokio::task::JoinSet;
@@ -18,7 +18,7 @@ use super::guard::as_recorded;
 use super::handle::{Envelope, Request};
 use super::machine::{Machine, bodies};
 use super::observe::{Judgements, Observer};
-use super::perform::{Parts, Performed, execute, failure};
+use super::perform::{Attempted, Parts, Performed, execute, failure};
 use super::status::{Status, StepStatus};
 
 /// Rounds in which nothing was found are recorded together, at most this far apart.
@@ -55,7 +55,6 @@ pub(crate) struct Work {
     /// Events that came about in the loop itself.
     queue: VecDeque<Event>,
     quiet: Option<(Observed, u64)>,
-    asked: BTreeMap<StepRef, ApprovalRequest>,
     last_deadline_ns: u64,
     dropped: u64,
     rounds: u64,
@@ -123,11 +122,21 @@ impl Shell {
 
     /// One event: the machine says what follows, both become durable together, and only then anything is done.
     async fn take(&mut self, event: Event) -> Result<()> {
+        self.take_order(event).await.map(|_| ())
+    }
+
+    /// The same for what a person asked for; gives why it did not count, if it did not.
+    async fn take_order(&mut self, event: Event) -> Result<Option<String>> {
         let at = self.ctx.now();
         let output = self.machine.apply(&at, &event)?;
+        let rejected = output.facts.iter().find_map(|fact| match fact {
+            Fact::AnswerRejected { because, .. } | Fact::OrderRejected { because, .. } => Some(because.clone()),
+            _ => None,
+        });
         let (records, _) = self.gate.append(&self.ctx, &at, bodies(event, &output.facts)).await?;
         self.tell(records);
-        self.perform(output.commands).await
+        self.perform(output.commands).await?;
+        Ok(rejected)
     }
 
     /// What the gate did is a record already; what follows from it becomes durable, and then something is done.
@@ -156,15 +165,6 @@ impl Shell {
     fn tell(&mut self, records: Vec<Record>) {
         for record in records {
             self.work.n_records = record.seq;
-            match &record.body {
-                Body::Fact(Fact::ApprovalOpened(request)) => {
-                    self.work.asked.insert(request.step.clone(), request.clone());
-                }
-                Body::Fact(Fact::StepMoved { step, from: StepState::AwaitingApproval, .. }) => {
-                    self.work.asked.remove(step);
-                }
-                _ => {}
-            }
             // Nobody listening is no failure.
             let _ = self.records.send(record);
         }
@@ -216,7 +216,12 @@ impl Shell {
 
     async fn authorize(&mut self, request: AuthorizeRequest, executor: Arc<dyn Executor>) -> Result<()> {
         match self.gate.authorize(&self.ctx, &request).await? {
-            Authorized::Refused { record } => self.absorb(record).await,
+            Authorized::Refused { halts, record } => {
+                for halt in halts {
+                    self.absorb(halt).await?;
+                }
+                self.absorb(record).await
+            }
             Authorized::Withheld { record, failure } => {
                 if let Some(event) = withheld(&record, executor.name(), failure) {
                     self.work.queue.push_back(event);
@@ -228,8 +233,10 @@ impl Shell {
                 let deadline = intent.deadline_mono_ns;
                 self.work.last_deadline_ns = self.work.last_deadline_ns.max(deadline);
                 let ctx = self.ctx.with_deadline(deadline);
-                let execution = (intent.step.clone(), intent.direction, intent.attempt);
-                self.work.effects.spawn(execute(ctx, executor, *permit, watch, execution));
+                let inverse = intent.inverse.as_ref().filter(|_| intent.direction == Direction::Do);
+                let undoes = inverse.and_then(|inverse| self.parts.executor(inverse).ok());
+                let attempt = Attempted { intent: intent.clone(), gate: self.gate.name().clone(), watch, undoes };
+                self.work.effects.spawn(execute(ctx, executor, *permit, attempt));
                 self.absorb(record).await
             }
         }
@@ -253,53 +260,53 @@ impl Shell {
         Ok(())
     }
 
+    /// What a person asked for. They hear whether it counted and, if not, why; only a failure of the journal ends the loop.
     async fn request(&mut self, (request, done): Envelope) -> Result<()> {
-        let answer = match request {
-            Request::Answer(answer) => match as_recorded("answer", &*answer) {
-                Ok(answer) => self.take(Event::Answered(answer)).await,
-                Err(error) => {
-                    let _ = done.send(Err(error));
-                    return Ok(());
-                }
-            },
-            Request::Override { incident, by, reason, undo } => {
-                self.take(Event::Overridden { incident, by, reason, undo }).await
-            }
-            Request::Judge { feedback, by, reason } => match as_recorded("feedback", &feedback) {
-                Ok(feedback) => {
-                    let judged = self.take(Event::Judged { feedback: feedback.clone(), by, reason }).await;
-                    // Only what is on record is told: after a restart it is told again from there.
-                    if judged.is_ok() {
-                        self.judgements.add(feedback);
-                    }
-                    judged
-                }
-                Err(error) => {
-                    let _ = done.send(Err(error));
-                    return Ok(());
-                }
-            },
-            Request::Settle { step, by, applied, reason } => {
-                self.take(Event::SettledByPerson { step, by, applied, reason }).await
-            }
-            Request::Resume { by, reason } => match self.gate.resume(&self.ctx, by, reason).await {
-                Ok(records) => {
-                    for record in records {
-                        self.absorb(record).await?;
-                    }
-                    Ok(())
-                }
-                Err(error) if error.kind() == ErrorKind::Unauthorized => {
-                    let _ = done.send(Err(error));
-                    return Ok(());
-                }
-                Err(error) => Err(error),
-            },
-        };
+        let answered = self.order(request).await;
         self.publish();
-        let told = answer.as_ref().copied().map_err(|e| ir_core::Error::new(e.kind(), e.component(), e.message()));
+        let (told, ends) = match answered {
+            Ok(None) => (Ok(()), Ok(())),
+            Ok(Some(error)) => (Err(error), Ok(())),
+            Err(error) => (Err(ir_core::Error::new(error.kind(), error.component(), error.message())), Err(error)),
+        };
         let _ = done.send(told);
-        answer
+        ends
+    }
+
+    /// Carries an order out: `Some` says why it did not count, an error that the engine cannot go on.
+    async fn order(&mut self, request: Request) -> Result<Option<ir_core::Error>> {
+        let event = match request {
+            Request::Answer(answer) => match as_recorded("answer", &*answer) {
+                Ok(answer) => Event::Answered(answer),
+                Err(error) => return Ok(Some(error)),
+            },
+            Request::Override { incident, by, reason, undo } => Event::Overridden { incident, by, reason, undo },
+            Request::Settle { step, by, applied, reason } => Event::SettledByPerson { step, by, applied, reason },
+            Request::Judge { feedback, by, reason } => {
+                let feedback = match as_recorded("feedback", &feedback) {
+                    Ok(feedback) => feedback,
+                    Err(error) => return Ok(Some(error)),
+                };
+                self.take(Event::Judged { feedback: feedback.clone(), by, reason }).await?;
+                // Only what is on record is told: after a restart it is told again from there.
+                self.judgements.add(feedback);
+                return Ok(None);
+            }
+            Request::Resume { by, reason } => {
+                return match self.gate.resume(&self.ctx, by, reason).await {
+                    Ok(records) => {
+                        for record in records {
+                            self.absorb(record).await?;
+                        }
+                        Ok(None)
+                    }
+                    Err(error) if error.kind() == ErrorKind::Unauthorized => Ok(Some(error)),
+                    Err(error) => Err(error),
+                };
+            }
+        };
+        let rejected = self.take_order(event).await?;
+        Ok(rejected.map(|because| ir_core::Error::new(ErrorKind::Conflict, "engine", because)))
     }
 
     /// A round in which something was found is recorded at once; others are gathered.
@@ -346,10 +353,11 @@ impl Shell {
             .steps()
             .filter(|(_, entry)| !entry.state.is_terminal() || entry.state.waits_for_person())
             .map(|(step, entry)| StepStatus {
-                step,
                 state: entry.state,
                 call: entry.call.to_string(),
                 in_flight: entry.open.as_ref().map(|open| open.intent.direction),
+                delayed_by: self.machine.delayed_by(&step).map(str::to_owned),
+                step,
             })
             .collect();
         self.status.send_replace(Arc::new(Status {
@@ -358,7 +366,7 @@ impl Shell {
             records: self.work.n_records,
             incidents: self.machine.incidents().cloned().collect(),
             steps,
-            approvals: self.work.asked.values().cloned().collect(),
+            approvals: self.machine.requests().cloned().collect(),
             dropped: self.work.dropped,
             rounds: self.work.rounds,
             failing: self.work.failing.clone(),
@@ -370,6 +378,7 @@ impl Shell {
 fn withheld(record: &Record, executor: &str, failure: ir_core::Failure) -> Option<Event> {
     let Body::Gate(GateFact::Intent(intent)) = &record.body else { return None };
     Some(Event::Executed(Execution {
+        after: None,
         step: intent.step.clone(),
         direction: intent.direction,
         attempt: intent.attempt,

@@ -37,4 +37,6 @@ pub struct StepStatus {
     pub call: String,
     /// The attempt that is not settled, if any.
     pub in_flight: Option<Direction>,
+    /// What that passes with time keeps it from being sent, if anything.
+    pub delayed_by: Option<String>,
 }

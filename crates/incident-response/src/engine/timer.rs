@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use ir_core::journal::CommandId;
 use ir_core::{IncidentId, Moment, StepRef};
 
 /// What a timer is for. Its text stands in the journal.
@@ -15,6 +16,12 @@ pub(crate) enum TimerKey {
     Forget(IncidentId),
     /// An approval or a veto window of a step is over.
     Approval(StepRef),
+    /// A request that did not reach every approver is delivered again.
+    Ask(StepRef),
+    /// What keeps a step from being sent may have passed.
+    Retry(StepRef),
+    /// A command whose component failed is given again.
+    Again(CommandId),
     /// An attempt's deadline has passed.
     Deadline(StepRef),
     /// An attempt whose answer was lost may be probed now.
@@ -32,6 +39,9 @@ impl TimerKey {
             Self::Quiet(id) => format!("quiet {id}"),
             Self::Forget(id) => format!("forget {id}"),
             Self::Approval(step) => format!("approval {step}"),
+            Self::Ask(step) => format!("ask {step}"),
+            Self::Retry(step) => format!("retry {step}"),
+            Self::Again(command) => format!("again {}", command.0),
             Self::Deadline(step) => format!("deadline {step}"),
             Self::Probe(step) => format!("probe {step}"),
             Self::Verify(step) => format!("verify {step}"),

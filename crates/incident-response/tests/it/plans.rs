@@ -300,7 +300,7 @@ impl Executor for Tricky {
     async fn preview(&self, ctx: &Ctx, call: &Call) -> Result<Preview> {
         Ok(Preview { undo: self.undo.clone(), ..self.hands.preview(ctx, call).await? })
     }
-    async fn execute(&self, ctx: &Ctx, permit: Permit) -> Result<Applied> {
+    async fn execute(&self, ctx: &Ctx, permit: Permit) -> Result<Attempt> {
         self.hands.execute(ctx, permit).await
     }
     async fn probe(&self, ctx: &Ctx, probe: &Probe) -> Result<Probed> {
@@ -426,7 +426,7 @@ impl Executor for Blind {
         }
         self.hands.preview(ctx, call).await
     }
-    async fn execute(&self, ctx: &Ctx, permit: Permit) -> Result<Applied> {
+    async fn execute(&self, ctx: &Ctx, permit: Permit) -> Result<Attempt> {
         self.hands.execute(ctx, permit).await
     }
     async fn probe(&self, ctx: &Ctx, probe: &Probe) -> Result<Probed> {
@@ -536,12 +536,14 @@ async fn answers_to_what_nobody_asked_are_noted_and_change_nothing() {
                 reason: "because".into(),
             };
             let digest = request.plan_digest;
-            handle.answer(answer(ApprovalId::of(&nowhere), digest, Answer::Approve)).await.unwrap();
-            handle.answer(answer(request.id.clone(), Digest::ZERO, Answer::Refuse)).await.unwrap();
+            let unknown = ApprovalId::of(&nowhere, &Digest::ZERO);
+            let refused = |result: Result<()>| assert_eq!(result.unwrap_err().kind(), ErrorKind::Conflict);
+            refused(handle.answer(answer(unknown, digest, Answer::Approve)).await);
+            refused(handle.answer(answer(request.id.clone(), Digest::ZERO, Answer::Refuse)).await);
             let bottomless = answer(request.id.clone(), digest, Answer::Modify { changes: vec![change] });
             assert_eq!(handle.answer(bottomless).await.unwrap_err().kind(), ErrorKind::InvalidInput);
-            handle.settle(nowhere, ann.clone(), true, "because").await.unwrap();
-            handle.take_over(IncidentId::numbered(42), ann.clone(), "because", true).await.unwrap();
+            refused(handle.settle(nowhere, ann.clone(), true, "because").await);
+            refused(handle.take_over(IncidentId::numbered(42), ann.clone(), "because", true).await);
         }
         seen.push(record);
     }

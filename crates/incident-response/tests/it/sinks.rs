@@ -113,7 +113,9 @@ async fn a_required_sink_that_fails_stops_effects_and_later_has_every_record() {
         let states: Vec<StepState> = steps(&records).into_values().collect();
         assert_eq!(states, [StepState::NotApplied, StepState::Done], "{mood:?}");
         let intents = records.iter().filter(|r| matches!(r.body, Body::Gate(GateFact::Intent(_)))).count();
-        assert_eq!(intents, 2, "{mood:?}: an intention is durable even where no permit follows");
+        // What may pass with time is tried as often as a step may be sent; a panic is not.
+        let tries = if mood == Mood::Panics { 1 } else { 3 };
+        assert_eq!(intents, tries + 1, "{mood:?}: an intention is durable even where no permit follows");
         let done = records.iter().rposition(|r| matches!(r.body, Body::Fact(Fact::OutcomeReached(_)))).unwrap();
         assert!(copies.n() as u64 >= records[done].seq, "{mood:?}: the sink has {} records", copies.n());
         assert_same(&copies, &journal, &clock).await;

@@ -167,7 +167,13 @@ pub(crate) fn responder(world: &World, clock: &SimClock, journal: &(impl Journal
 
 /// The same without what sees and what acts.
 pub(crate) fn bare(world: &World, clock: &SimClock, journal: &(impl Journal + Clone), tier: &str) -> Builder {
-    let settings = EngineSettings { settle_ms: 300, rediagnose_ms: 300, quiet_ms: 1500, ..EngineSettings::default() };
+    let settings = EngineSettings {
+        settle_ms: 300,
+        rediagnose_ms: 300,
+        quiet_ms: 1500,
+        patience_ms: 30_000,
+        ..EngineSettings::default()
+    };
     Responder::builder()
         .clock(clock.clone())
         .journal(journal.clone())
@@ -435,7 +441,7 @@ impl Detector for Doctor {
 
 /// All in one incident.
 #[derive(Debug)]
-struct OneAtATime;
+pub(crate) struct OneAtATime;
 
 #[async_trait]
 impl Correlator for OneAtATime {
@@ -458,7 +464,7 @@ impl Correlator for OneAtATime {
 
 /// Blames the first that is sick.
 #[derive(Debug)]
-struct Blames;
+pub(crate) struct Blames;
 
 #[async_trait]
 impl Diagnoser for Blames {
@@ -531,7 +537,7 @@ impl Executor for Hands {
         Ok(Preview { state: Digest::of(state.as_bytes()), summary: format!("heals {}", call.target), undo: Some(undo) })
     }
 
-    async fn execute(&self, ctx: &Ctx, permit: Permit) -> Result<Applied> {
+    async fn execute(&self, ctx: &Ctx, permit: Permit) -> Result<Attempt> {
         // As over a real network, time passes between being asked and having the effect.
         tokio::task::yield_now().await;
         let effect = permit.redeem()?;
@@ -543,13 +549,16 @@ impl Executor for Hands {
                 return Err(unknown());
             }
             if reply == Reply::Refused {
-                return Err(Error::new(ErrorKind::Conflict, "hands", "not now"));
+                return Ok(effect.not_applied(Error::new(ErrorKind::Conflict, "hands", "not now")).into());
             }
             let known = inner.done.contains_key(&effect.key().to_string());
             let too_old = inner.recovery == RecoveryClass::FenceProbe && effect.token() < inner.fence;
             // A keyed target gives the first result; one with a fence refuses what is too old; the others just do it.
             let repeated = known && inner.recovery == RecoveryClass::Keyed;
-            if !too_old && !repeated {
+            if too_old {
+                return Ok(effect.not_applied(Error::new(ErrorKind::Conflict, "hands", "behind the fence")).into());
+            }
+            if !repeated {
                 inner.done.insert(effect.key().to_string(), ());
                 inner.effects.push(Effect {
                     call: effect.call().clone(),
@@ -569,7 +578,7 @@ impl Executor for Hands {
                 ctx.stopped().await;
                 Err(unknown())
             }
-            _ => Ok(Applied { summary: "done".into() }),
+            _ => Ok(Attempt::applied("done")),
         }
     }
 

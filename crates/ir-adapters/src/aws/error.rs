@@ -6,6 +6,8 @@ use aws_credential_types::provider::error::CredentialsError;
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
+#[cfg(any(feature = "aws-autoscaling", feature = "aws-ec2", feature = "aws-ecs", feature = "aws-ssm"))]
+use ir_core::{Attempt, Result, kernel::Effect};
 use ir_core::{Error, ErrorKind};
 
 /// So much of AWS's own text is told.
@@ -84,7 +86,7 @@ where
 /// where it is certain: the request was never built or never signed, nobody took the connection, or AWS itself refused
 /// the request.
 #[cfg(any(feature = "aws-autoscaling", feature = "aws-ec2", feature = "aws-ecs", feature = "aws-ssm"))]
-pub(super) fn of_effect<E>(component: &str, what: &str, error: &Failed<E>) -> Error
+fn of_effect<E>(component: &str, what: &str, error: &Failed<E>) -> Error
 where
     E: ProvideErrorMetadata + StdError + 'static,
 {
@@ -101,6 +103,18 @@ where
         _ => (ErrorKind::Unknown, chain(error)),
     };
     Error::new(kind, component, format!("{what}: {said}"))
+}
+
+/// How an attempt ended whose request failed: it changed nothing where that is certain, and else its effect is unknown.
+#[cfg(any(feature = "aws-autoscaling", feature = "aws-ec2", feature = "aws-ecs", feature = "aws-ssm"))]
+pub(super) fn ended<E>(component: &str, what: &str, effect: Effect, error: &Failed<E>) -> Result<Attempt>
+where
+    E: ProvideErrorMetadata + StdError + 'static,
+{
+    match of_effect(component, what, error) {
+        unknown if unknown.kind() == ErrorKind::Unknown => Err(unknown),
+        certain => Ok(effect.not_applied(certain).into()),
+    }
 }
 
 /// The kind and the words of an answer that says no.

@@ -42,7 +42,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use ir_core::config::Problem;
-use ir_core::execution::{ActionSpec, Applied, Executor, Preview, Probe, Probed};
+use ir_core::execution::{ActionSpec, Attempt, Executor, Preview, Probe, Probed};
 use ir_core::kernel::Permit;
 use ir_core::plan::Call;
 use ir_core::{
@@ -335,7 +335,7 @@ impl PostgresActions {
         sent.insert(key, targets);
     }
 
-    async fn signal(&self, ctx: &Ctx, permit: Permit, selection: &Selection) -> Result<Applied> {
+    async fn signal(&self, ctx: &Ctx, permit: Permit, selection: &Selection) -> Result<Attempt> {
         let reading = self.reading(ctx);
         let mut session = self.session(&reading).await?;
         let role = role::look(&mut session, &reading, &selection.role).await?;
@@ -350,17 +350,17 @@ impl PostgresActions {
         let done = sessions::act(&mut session, &waiting, &statement, selection, until).await;
         self.keep(session);
         let result = match done {
-            Ok(summary) => Ok(Applied { summary }),
-            Err(Fault::Refused(error)) if sessions::is_too_late(&error) => Err(error),
+            Ok(summary) => Attempt::applied(summary),
+            Err(Fault::Refused(error)) if sessions::is_too_late(&error) => effect.not_applied(error).into(),
             // Some may have been signalled before the server refused to go on.
             Err(Fault::Refused(error) | Fault::Lost(error)) => return Err(unknown(&error)),
         };
         // Only what nobody knows is asked for later.
         locked(&self.sent).remove(&key);
-        result
+        Ok(result)
     }
 
-    async fn alter(&self, ctx: &Ctx, permit: Permit, alteration: &Alteration) -> Result<Applied> {
+    async fn alter(&self, ctx: &Ctx, permit: Permit, alteration: &Alteration) -> Result<Attempt> {
         let reading = self.reading(ctx);
         let mut session = self.session(&reading).await?;
         role::look(&mut session, &reading, &alteration.role).await?.may_be_altered()?;
@@ -370,8 +370,8 @@ impl PostgresActions {
         let done = session.command(&waiting, &command).await;
         self.keep(session);
         match done {
-            Ok(()) => Ok(Applied { summary: alteration.done() }),
-            Err(Fault::Refused(error)) => Err(error),
+            Ok(()) => Ok(Attempt::applied(alteration.done())),
+            Err(Fault::Refused(error)) => Ok(effect.not_applied(error).into()),
             Err(Fault::Lost(error)) => Err(unknown(&error)),
         }
     }
@@ -425,7 +425,7 @@ impl Executor for PostgresActions {
         preview
     }
 
-    async fn execute(&self, ctx: &Ctx, permit: Permit) -> Result<Applied> {
+    async fn execute(&self, ctx: &Ctx, permit: Permit) -> Result<Attempt> {
         let (action, role) = self.own(permit.call())?;
         match action {
             Action::Cancel | Action::Terminate => {

@@ -23,7 +23,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use ir_core::config::Problem;
-use ir_core::execution::{ActionSpec, Applied, Executor, Preview, Probe, Probed};
+use ir_core::execution::{ActionSpec, Attempt, Executor, Preview, Probe, Probed};
 use ir_core::kernel::Permit;
 use ir_core::plan::Call;
 use ir_core::{
@@ -271,7 +271,7 @@ impl Executor for ProcessExecutor {
         Ok(Preview { state: Digest::of(state.as_bytes()), summary: format!("{now}; {then}"), undo })
     }
 
-    async fn execute(&self, ctx: &Ctx, permit: Permit) -> Result<Applied> {
+    async fn execute(&self, ctx: &Ctx, permit: Permit) -> Result<Attempt> {
         let (action, slot) = self.own(permit.call())?;
         slot.perform(ctx, action, permit).await
     }

@@ -5,7 +5,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use ir_core::execution::{Applied, Probed};
+use ir_core::execution::{Attempt, Probed};
 use ir_core::kernel::Permit;
 use ir_core::{Ctx, Error, ErrorKind, Result};
 use rustix::process::Signal;
@@ -79,16 +79,18 @@ impl Slot {
         }
     }
 
-    pub(super) async fn perform(&self, ctx: &Ctx, action: Action, permit: Permit) -> Result<Applied> {
+    pub(super) async fn perform(&self, ctx: &Ctx, action: Action, permit: Permit) -> Result<Attempt> {
         let _busy = self.busy.lock().await;
         let mut memory = self.load()?;
         let effect = permit.redeem()?;
         let key = effect.key().to_string();
         if let Some(summary) = memory.done(&key) {
-            return Ok(Applied { summary: summary.to_owned() });
+            return Ok(Attempt::applied(summary));
         }
         memory.begun = Some(key.clone());
-        memory.store(&self.memory)?;
+        if let Err(error) = memory.store(&self.memory) {
+            return Ok(effect.not_applied(error).into());
+        }
 
         let running = self.running_of(&memory);
         let deadline = effect.deadline_mono_ns();
@@ -107,14 +109,13 @@ impl Slot {
                 memory.finish(&key, &summary);
                 // The effect is there; when that cannot be remembered, nobody may later say that it is not.
                 memory.store(&self.memory).map_err(|error| unknown(&format!("{summary}, but {}", error.message())))?;
-                Ok(Applied { summary })
+                Ok(Attempt::applied(summary))
             }
+            Err(error) if error.kind() == ErrorKind::Unknown => Err(error),
             Err(error) => {
-                if error.kind() != ErrorKind::Unknown {
-                    memory.begun = None;
-                    memory.store(&self.memory).map_err(|error| unknown(error.message()))?;
-                }
-                Err(error)
+                memory.begun = None;
+                memory.store(&self.memory).map_err(|error| unknown(error.message()))?;
+                Ok(effect.not_applied(error).into())
             }
         }
     }

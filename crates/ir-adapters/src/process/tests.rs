@@ -5,7 +5,7 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use ir_core::testkit::GateRig;
-use ir_core::testkit::executor::{self as laws, World};
+use ir_core::testkit::executor::{self as laws, World, done, refused};
 use ir_core::{Clock, Direction};
 
 use super::*;
@@ -137,7 +137,7 @@ async fn a_restart_of_a_stubborn_process_kills_it_and_another_one_runs() {
     let before = executor.running(&entity).await.unwrap().unwrap();
     let mut rig = GateRig::open(&ctx).await.unwrap();
     let (_, granted) = rig.permit(&executor, &call("process.restart"), 5_000).await.unwrap();
-    let applied = executor.execute(&ctx, granted.permit).await.unwrap();
+    let applied = done(executor.execute(&ctx, granted.permit).await).unwrap();
     let after = executor.running(&entity).await.unwrap().unwrap();
     assert_eq!(applied.summary, format!("stopped {before}, started {after}"));
     assert!(!before.is_running() && after.is_running() && before != after);
@@ -190,8 +190,8 @@ async fn a_program_that_is_not_there_is_told_and_changes_nothing() {
     let mut rig = GateRig::open(&ctx).await.unwrap();
     let (step, granted) = rig.permit(&executor, &call("process.start"), 1_000).await.unwrap();
     let key = rig.gate().state().step(&step).unwrap().open.as_ref().unwrap().intent.key;
-    let error = executor.execute(&ctx, granted.permit).await.unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
+    let failure = refused(executor.execute(&ctx, granted.permit).await).unwrap();
+    assert_eq!(failure.kind, ErrorKind::Unavailable, "{failure}");
     let probe = Probe { call: call("process.start"), key, fence: None };
     assert_eq!(executor.probe(&ctx, &probe).await.unwrap(), Probed::NotApplied);
 }

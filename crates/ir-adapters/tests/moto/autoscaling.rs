@@ -11,7 +11,7 @@ use ir_core::execution::{Executor, Probe, Probed};
 use ir_core::kernel::StepState;
 use ir_core::plan::Call;
 use ir_core::testkit::GateRig;
-use ir_core::testkit::executor::{self as laws, World};
+use ir_core::testkit::executor::{self as laws, World, done};
 use ir_core::{ActionName, Ctx, Direction, EntityId, ErrorKind, Reversibility};
 use serde_json::{Value, json};
 
@@ -192,12 +192,13 @@ async fn undo_restores_exactly_what_the_api_said_before() {
     let mut rig = GateRig::open(&ctx).await.unwrap();
     let call = call("asg.set_desired", json!({ "capacity": 5 }));
     let (step, granted) = rig.permit(&executor, &call, 10_000).await.unwrap();
-    executor.execute(&ctx, granted.permit).await.unwrap();
+    done(executor.execute(&ctx, granted.permit).await).unwrap();
     assert_eq!(values(&state(moto, "back"), "DesiredCapacity"), ["5"]);
     assert_eq!(values(&state(moto, "back"), "InstanceId").len(), 5);
-    rig.go(&step, &[StepState::Applied, StepState::Compensating]).await.unwrap();
+    rig.applied(&executor, &step).await.unwrap();
+    rig.go(&step, &[StepState::Compensating]).await.unwrap();
     let granted = rig.authorize(&executor, &step, Direction::Undo).await.unwrap();
-    executor.execute(&ctx, granted.permit).await.unwrap();
+    done(executor.execute(&ctx, granted.permit).await).unwrap();
     assert_eq!(itself(&state(moto, "back")), before);
     assert_eq!(values(&state(moto, "back"), "InstanceId").len(), 3);
 }
@@ -215,7 +216,7 @@ async fn a_terminated_instance_is_replaced_and_a_probe_needs_no_memory() {
     let second = executor(moto, "replaced", true).await;
     let probe = Probe { call, key, fence: None };
     assert_eq!(second.probe(&ctx, &probe).await.unwrap(), Probed::NotApplied);
-    first.execute(&ctx, granted.permit).await.unwrap();
+    done(first.execute(&ctx, granted.permit).await).unwrap();
     assert_eq!(second.probe(&ctx, &probe).await.unwrap(), Probed::Applied);
     let now = values(&state(moto, "replaced"), "InstanceId");
     assert!(now.len() == 3 && !now.contains(&ids[0]), "{now:?}");

@@ -12,7 +12,7 @@ use ir_core::execution::Executor;
 use ir_core::kernel::StepState;
 use ir_core::plan::Call;
 use ir_core::testkit::GateRig;
-use ir_core::testkit::executor::{self as laws, World};
+use ir_core::testkit::executor::{self as laws, World, done};
 use ir_core::{ActionName, Ctx, Direction, EntityId, ErrorKind};
 use serde_json::json;
 
@@ -131,11 +131,12 @@ async fn undo_restores_exactly_what_the_api_said_before() {
     assert_eq!(before.0, made.groups);
     let mut rig = GateRig::open(&ctx).await.unwrap();
     let (step, granted) = rig.permit(&executor, &quarantine(), 10_000).await.unwrap();
-    executor.execute(&ctx, granted.permit).await.unwrap();
+    done(executor.execute(&ctx, granted.permit).await).unwrap();
     assert_eq!(state(moto, &made.instance).0, BTreeSet::from([made.quarantine.clone()]));
-    rig.go(&step, &[StepState::Applied, StepState::Compensating]).await.unwrap();
+    rig.applied(&executor, &step).await.unwrap();
+    rig.go(&step, &[StepState::Compensating]).await.unwrap();
     let granted = rig.authorize(&executor, &step, Direction::Undo).await.unwrap();
-    executor.execute(&ctx, granted.permit).await.unwrap();
+    done(executor.execute(&ctx, granted.permit).await).unwrap();
     assert_eq!(state(moto, &made.instance), before);
 }
 

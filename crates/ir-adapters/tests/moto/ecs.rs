@@ -11,7 +11,7 @@ use ir_core::execution::{Executor, Probe, Probed};
 use ir_core::kernel::StepState;
 use ir_core::plan::Call;
 use ir_core::testkit::GateRig;
-use ir_core::testkit::executor::{self as laws, World};
+use ir_core::testkit::executor::{self as laws, World, done};
 use ir_core::{ActionName, Ctx, Direction, EntityId, ErrorKind};
 use serde_json::{Map, Value, json};
 
@@ -142,12 +142,13 @@ async fn there_and_back(name: &str, call: Call, there: impl Fn(&Value) -> bool) 
     let before = state(moto, name);
     let mut rig = GateRig::open(&ctx).await.unwrap();
     let (step, granted) = rig.permit(&executor, &call, 10_000).await.unwrap();
-    executor.execute(&ctx, granted.permit).await.unwrap();
+    done(executor.execute(&ctx, granted.permit).await).unwrap();
     assert!(there(&state(moto, name)), "{call} led to {}", state(moto, name));
     assert_ne!(state(moto, name), before);
-    rig.go(&step, &[StepState::Applied, StepState::Compensating]).await.unwrap();
+    rig.applied(&executor, &step).await.unwrap();
+    rig.go(&step, &[StepState::Compensating]).await.unwrap();
     let granted = rig.authorize(&executor, &step, Direction::Undo).await.unwrap();
-    executor.execute(&ctx, granted.permit).await.unwrap();
+    done(executor.execute(&ctx, granted.permit).await).unwrap();
     assert_eq!(state(moto, name), before);
     assert_eq!(moto.n_asked("UpdateService", &format!("\"{name}\"")), 2);
 }
@@ -219,7 +220,7 @@ async fn a_service_that_moved_on_after_the_preview_is_not_rolled_back() {
     let (_, granted) = rig.permit(&executor, &call("ecs.rollback", json!({})), 10_000).await.unwrap();
     // Somebody else was quicker: the revision before the present one is another now.
     ecs(moto, "UpdateService", &json!({ "cluster": "moved", "service": "moved", "taskDefinition": revisions[1] }));
-    let error = executor.execute(&ctx, granted.permit).await.unwrap_err();
+    let error = done(executor.execute(&ctx, granted.permit).await).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Conflict, "{error}");
     assert!(!granted.watch.was_redeemed());
     assert_eq!(state(moto, "moved")["taskDefinition"], revisions[1].as_str());
@@ -239,7 +240,7 @@ async fn a_probe_after_a_restart_says_only_what_the_service_tells() {
     for (call, after_restart) in [unnamed, named, fresh, count] {
         let (step, granted) = rig.permit(&first, &call, 10_000).await.unwrap();
         let key = rig.gate().state().step(&step).unwrap().open.as_ref().unwrap().intent.key;
-        first.execute(&ctx, granted.permit).await.unwrap();
+        done(first.execute(&ctx, granted.permit).await).unwrap();
         let probe = Probe { call, key, fence: None };
         assert_eq!(first.probe(&ctx, &probe).await.unwrap(), Probed::Applied, "{}", probe.call);
         probes.push((probe, after_restart));

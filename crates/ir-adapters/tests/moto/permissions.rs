@@ -11,6 +11,7 @@ use ir_core::execution::{Executor, Probe};
 use ir_core::kernel::StepState;
 use ir_core::plan::Call;
 use ir_core::testkit::GateRig;
+use ir_core::testkit::executor::done;
 use ir_core::{Ctx, Cursor, EntityId, ErrorKind, Result, SignalSource as _};
 use serde_json::{Value, json};
 
@@ -82,7 +83,7 @@ async fn act(executor: &dyn Executor, calls: Vec<Call>) -> Result<()> {
         executor.preview(&ctx, &call).await?;
         let (step, granted) = rig.permit(executor, &call, 10_000).await?;
         let key = rig.gate().state().step(&step).unwrap().open.as_ref().unwrap().intent.key;
-        executor.execute(&ctx, granted.permit).await?;
+        done(executor.execute(&ctx, granted.permit).await)?;
         executor.probe(&ctx, &Probe { call, key, fence: None }).await?;
         rig.go(&step, &[StepState::Applied, StepState::Done]).await?;
     }

@@ -216,10 +216,21 @@ pub enum Report {
         /// When it was read.
         read: Moment,
     },
-    /// A request was delivered.
-    Delivered,
+    /// Which approvers the request was delivered to.
+    Asked {
+        /// The approvers that have it now.
+        delivered: Vec<PartName>,
+        /// Why others do not.
+        failed: Vec<Failure>,
+    },
     /// What became of an attempt.
-    Probed(Probed),
+    Probed {
+        /// What the probe found.
+        probed: Probed,
+        /// Where a do was found applied: the state that its undo would find.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        after: Option<Digest>,
+    },
     /// Whether a step helped.
     Verified(Verified),
     /// A lesson was kept.
@@ -320,6 +331,15 @@ pub enum Fact {
         /// What the kernel must know of each step, in the order of the steps.
         terms: Vec<StepTerms>,
     },
+    /// A person changed a plan: steps that were sent are as before, all others begin anew.
+    PlanRevised {
+        /// The whole plan as it is now.
+        plan: PlanDraft,
+        /// Its digest.
+        digest: Digest,
+        /// What the kernel must know of each step, in the order of the steps.
+        terms: Vec<StepTerms>,
+    },
     /// A plan did not pass the checks.
     PlanRejected {
         /// Which.
@@ -338,6 +358,15 @@ pub enum Fact {
     Decided(Decision),
     /// People are asked.
     ApprovalOpened(ApprovalRequest),
+    /// A request reached people: from now on a veto window runs.
+    ApprovalDelivered {
+        /// Which step.
+        step: StepRef,
+        /// What the request covers.
+        covers: Digest,
+        /// The approvers that delivered it.
+        by: Vec<PartName>,
+    },
     /// An answer counted.
     ApprovalCounted(Approved),
     /// An answer did not count.
@@ -346,6 +375,22 @@ pub enum Fact {
         request: ApprovalId,
         /// Why.
         because: String,
+    },
+    /// What a person asked for did not count.
+    OrderRejected {
+        /// What was asked for.
+        order: String,
+        /// Why it did not count.
+        because: String,
+    },
+    /// Something that passes with time keeps a step from being sent: it is tried again.
+    StepDelayed {
+        /// Which step.
+        step: StepRef,
+        /// What keeps it.
+        because: String,
+        /// When it is tried again, in milliseconds from now.
+        retry_ms: u64,
     },
     /// A step's state changed.
     StepMoved {
@@ -358,14 +403,24 @@ pub enum Fact {
         /// Why.
         because: String,
     },
-    /// A probe settled that an attempt had no effect, so that it may be sent again.
+    /// A probe settled that no attempt of the step had an effect, so that it may be sent again.
     AttemptCleared {
         /// Which step.
         step: StepRef,
         /// Why.
         because: String,
     },
-    /// Nobody knows what an attempt did; its class settles it.
+    /// A probe found the effect of an attempt.
+    AttemptFound {
+        /// Which step.
+        step: StepRef,
+        /// After a do that can be undone: the state that its undo would find.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        after: Option<Digest>,
+        /// Why.
+        because: String,
+    },
+    /// What an attempt did is not known; its class settles it.
     AttemptUnknown {
         /// Which step.
         step: StepRef,
@@ -393,6 +448,8 @@ pub struct Approved {
     pub step: StepRef,
     /// The plan, exactly.
     pub plan_digest: Digest,
+    /// Everything that the approval covers: see [`covered`](crate::decision::covered).
+    pub covers: Digest,
     /// Who.
     pub by: Person,
     /// Why.

@@ -1,11 +1,11 @@
 //! Whether a step may be sent now. Pure, and complete: every reason against it is given.
 
 use super::limits;
-use super::state::{OpenAttempt, PlanEntry, State, StepEntry};
+use super::state::{PlanEntry, State, StepEntry};
 use super::step::StepState;
-use crate::decision::{AutonomyTier, Verdict};
+use crate::decision::{AutonomyTier, Verdict, covered};
 use crate::execution::{Direction, EffectKey, Precondition, RecoveryClass, Reversibility};
-use crate::id::StepRef;
+use crate::id::{Digest, StepRef};
 use crate::journal::{Intent, Refusal};
 use crate::time::Moment;
 
@@ -66,6 +66,19 @@ pub fn check(state: &State, request: &AuthorizeRequest, now: &Moment) -> Result<
     }
 }
 
+/// What already speaks against doing `step`, whoever approves it: limits, locks, and the caps on its plan. Asked before people are,
+/// so that nobody approves what would be refused. Empty when nothing does, or when the step is not known.
+#[must_use]
+pub fn prospects(state: &State, step: &StepRef, now: &Moment) -> Vec<Refusal> {
+    let mut refusals = Refusals::default();
+    let Some(plan) = state.plan(&step.plan) else { return refusals.0 };
+    let Some(entry) = plan.steps.get(&step.step) else { return refusals.0 };
+    check_cap(plan, entry, &mut refusals);
+    check_undoable(entry, &mut refusals);
+    refusals.0.extend(limits::check(state, &step.plan, entry, now));
+    refusals.0
+}
+
 fn check_do(
     state: &State,
     plan: &PlanEntry,
@@ -76,7 +89,7 @@ fn check_do(
 ) -> Option<Intent> {
     let again = match step.state {
         StepState::Ready => false,
-        StepState::Intent if may_repeat(step.terms.recovery, step.open.as_ref()) => true,
+        StepState::Intent if may_repeat(step, Direction::Do) => true,
         other => {
             refusals.add("state", format!("the step is {other}"));
             return None;
@@ -87,23 +100,21 @@ fn check_do(
         refusals.unless(done, "order", || format!("step `{before}` is not done"));
     }
     let tier = check_decision(plan, step, now, again, refusals);
+    // Behind an attempt that may have had its effect the target may be in the middle of a change; in every other case it must
+    // be as it was when this was decided.
+    let settled = step.unresolved.is_empty();
+    refusals.unless(!settled || step.expected == Some(request.precondition.state), "precondition_changed", || {
+        format!("`{}` is no longer as it was when this was decided", step.call.target)
+    });
     if !again {
         refusals.0.extend(limits::check(state, &request.step.plan, step, now));
-        // A repeated send relies on the state from before its first attempt, so only the first one compares it.
-        refusals.unless(step.expected == Some(request.precondition.state), "precondition_changed", || {
-            format!("`{}` is no longer as it was when this was decided", step.call.target)
-        });
-        let fits = !matches!(step.terms.reversibility, Reversibility::Undo { .. }) || step.undo.is_some();
-        refusals.unless(fits, "no_undo", || "the executor did not say how to take it back".to_owned());
+        check_undoable(step, refusals);
     }
-    let max_age = state.limits().precondition_age_ms.saturating_mul(1_000_000);
-    let fresh = now.mono_since(&request.precondition.read).is_some_and(|age| age <= max_age);
-    refusals.unless(fresh, "precondition_age", || "the precondition was not read just before".to_owned());
+    check_age(state, request, now, refusals);
     let attempt = step.do_attempts + 1;
     refusals
         .unless(attempt <= state.limits().attempts, "attempts", || format!("it was sent {} times", step.do_attempts));
 
-    let spends = if again { Vec::new() } else { step.approvers(&plan.digest, now).map(|p| p.name.clone()).collect() };
     Some(Intent {
         step: request.step.clone(),
         direction: Direction::Do,
@@ -115,10 +126,34 @@ fn check_do(
         inverse: if again { step.inverse.clone() } else { step.undo.clone() },
         precondition: request.precondition.clone(),
         tier: tier?,
-        spends,
+        spends: if again { Vec::new() } else { names(step, step.covers.as_ref(), now) },
         epoch: state.epoch(),
         halt_epoch: state.halt_epoch(),
     })
+}
+
+/// The people whose approval of just that still holds.
+fn names(step: &StepEntry, covers: Option<&Digest>, now: &Moment) -> Vec<String> {
+    covers.map(|covers| step.approvers(covers, now).map(|p| p.name.clone()).collect()).unwrap_or_default()
+}
+
+fn check_cap(plan: &PlanEntry, step: &StepEntry, refusals: &mut Refusals) {
+    let Some((decision, _)) = &step.decision else { return };
+    let cap = plan.provenance.cap();
+    refusals.unless(decision.tier <= cap, "tier_cap", || {
+        format!("tier {} is above {cap}, the most that a plan by {} may have", decision.tier, plan.provenance)
+    });
+}
+
+fn check_undoable(step: &StepEntry, refusals: &mut Refusals) {
+    let fits = !matches!(step.terms.reversibility, Reversibility::Undo { .. }) || step.undo.is_some();
+    refusals.unless(fits, "no_undo", || "the executor did not say how to take it back".to_owned());
+}
+
+fn check_age(state: &State, request: &AuthorizeRequest, now: &Moment, refusals: &mut Refusals) {
+    let max_age = state.limits().precondition_age_ms.saturating_mul(1_000_000);
+    let fresh = now.mono_since(&request.precondition.read).is_some_and(|age| age <= max_age);
+    refusals.unless(fresh, "precondition_age", || "the precondition was not read just before".to_owned());
 }
 
 /// The tier under which the step may be sent, if the latest decision allows it.
@@ -129,16 +164,13 @@ fn check_decision(
     again: bool,
     refusals: &mut Refusals,
 ) -> Option<AutonomyTier> {
-    let Some((decision, decided)) = &step.decision else {
+    let Some((decision, _)) = &step.decision else {
         refusals.add("undecided", "nothing was decided about it");
         return None;
     };
     refusals.unless(decision.plan_digest == plan.digest, "plan_changed", || "another plan was decided".to_owned());
-    let cap = plan.provenance.cap();
-    refusals.unless(decision.tier <= cap, "tier_cap", || {
-        format!("tier {} is above {cap}, the most that a plan by {} may have", decision.tier, plan.provenance)
-    });
-    let people: Vec<_> = step.approvers(&plan.digest, now).collect();
+    check_cap(plan, step, refusals);
+    let people: Vec<_> = step.covers.iter().flat_map(|covers| step.approvers(covers, now)).collect();
     match &decision.verdict {
         Verdict::Allow => {
             refusals.unless(decision.tier >= AutonomyTier::Veto, "tier", || {
@@ -146,8 +178,12 @@ fn check_decision(
             });
             if decision.tier == AutonomyTier::Veto && !again {
                 let window = decision.veto_ms.unwrap_or(u64::MAX).saturating_mul(1_000_000);
-                let over = now.mono_since(decided).is_some_and(|age| age >= window);
-                refusals.unless(over, "veto_window", || "people may still object".to_owned());
+                // It runs from the first proved delivery of just this request. Who was never reached could not object.
+                let over = step.delivered.as_ref().and_then(|at| now.mono_since(at)).is_some_and(|age| age >= window);
+                refusals.unless(over, "veto_window", || match step.delivered {
+                    Some(_) => "people may still object".to_owned(),
+                    None => "nobody was reached who could object".to_owned(),
+                });
             }
         }
         Verdict::RequireApproval { quorum } => {
@@ -194,9 +230,12 @@ fn check_undo(
         refusals.add("state", format!("the step is {}", step.state));
         return None;
     }
-    let undo_open = step.open.as_ref().filter(|open| open.intent.direction == Direction::Undo);
-    let repeat = undo_open.is_none() || may_repeat(step.terms.undo_recovery, undo_open);
-    refusals.unless(repeat, "state", || "an attempt to take it back is not settled yet".to_owned());
+    refusals.unless(may_repeat(step, Direction::Undo), "state", || {
+        "an attempt to take it back is not settled yet".to_owned()
+    });
+    for other in plan.built_on(&request.step.step) {
+        refusals.add("built_on", format!("step `{other}`, which was built on it, is in place or in flight"));
+    }
     let Some(inverse) = step.inverse.clone() else {
         refusals.add("no_undo", "there is no way to take it back");
         return None;
@@ -206,6 +245,8 @@ fn check_undo(
     refusals.unless(holder.is_none_or(|plan| *plan == request.step.plan), "locked", || {
         format!("`{}` is locked by another plan", step.call.target)
     });
+    let spends = check_unchanged(plan, step, &inverse, request, now, refusals);
+    check_age(state, request, now, refusals);
     let attempt = step.undo_attempts + 1;
     refusals
         .unless(attempt <= state.limits().attempts, "attempts", || format!("it was sent {} times", step.undo_attempts));
@@ -221,19 +262,39 @@ fn check_undo(
         inverse: None,
         precondition: request.precondition.clone(),
         tier,
-        spends: Vec::new(),
+        spends,
         epoch: state.epoch(),
         halt_epoch: state.halt_epoch(),
     })
 }
 
-/// Whether an open attempt may be followed by another: a keyed one always, others once a probe cleared them, a blind one never.
-fn may_repeat(recovery: RecoveryClass, open: Option<&OpenAttempt>) -> bool {
-    match recovery {
-        RecoveryClass::Keyed => open.is_some(),
-        RecoveryClass::FenceProbe | RecoveryClass::Probe { .. } => open.is_some_and(|open| open.cleared),
-        RecoveryClass::Blind => false,
+/// An undo goes out where the target is as the do left it. Where somebody else changed it, or where it is not known how the do left
+/// it, a person must approve the undo of just the present state. Gives the people who did.
+fn check_unchanged(
+    plan: &PlanEntry,
+    step: &StepEntry,
+    inverse: &crate::plan::Call,
+    request: &AuthorizeRequest,
+    now: &Moment,
+    refusals: &mut Refusals,
+) -> Vec<String> {
+    let state = request.precondition.state;
+    // Behind an undo that may have had its effect the target may be in the middle of a change.
+    if !step.unresolved.is_empty() || step.after_state == Some(state) {
+        return Vec::new();
     }
+    let covers = covered(&plan.digest, Direction::Undo, inverse, &state, None).ok();
+    let people = names(step, covers.as_ref(), now);
+    refusals.unless(!people.is_empty(), "changed_since", || match step.after_state {
+        Some(_) => format!("`{}` was changed by somebody else since", step.call.target),
+        None => format!("it is not known how the step left `{}`", step.call.target),
+    });
+    people
+}
+
+/// Whether another attempt may follow: a keyed one always, others once every attempt before is known to have had no effect.
+fn may_repeat(step: &StepEntry, direction: Direction) -> bool {
+    step.unresolved.is_empty() || step.recovery(direction) == RecoveryClass::Keyed
 }
 
 fn deadline(now: &Moment, step: &StepEntry) -> u64 {

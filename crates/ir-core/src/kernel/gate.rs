@@ -1,11 +1,11 @@
 //! The gate: the journal's only writer, and the only mint of permits.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 
 use super::check::{AuthorizeRequest, check};
 use super::halt::{HaltHandle, HaltRequest, Switch};
-use super::permit::{Fence, Permit, PermitWatch, Receipt};
+use super::permit::{Fence, Life, Permit, PermitWatch, Receipt};
 use super::state::State;
 use crate::ctx::Ctx;
 use crate::decision::Person;
@@ -61,6 +61,8 @@ pub enum Authorized {
     },
     /// The kernel said no; the record says why.
     Refused {
+        /// Halts that were asked for meanwhile and had to be recorded first.
+        halts: Vec<Record>,
         /// The record of the refusal.
         record: Record,
     },
@@ -103,6 +105,8 @@ impl Gate {
         }
         gate.switch.halt_epoch.store(gate.state.halt_epoch(), Ordering::SeqCst);
         gate.switch.halted.fetch_or(gate.state.halted().is_some(), Ordering::SeqCst);
+        // Reading may have taken longer than the lease, and what is taken up first must not find it ended.
+        gate.renew_when_short(ctx).await?;
         Ok(gate)
     }
 
@@ -130,6 +134,12 @@ impl Gate {
     #[must_use]
     pub const fn state(&self) -> &State {
         &self.state
+    }
+
+    /// Its name: every effect that it authorizes carries it.
+    #[must_use]
+    pub const fn name(&self) -> &PartName {
+        &self.config.name
     }
 
     /// The lease's epoch.
@@ -206,14 +216,14 @@ impl Gate {
     ///
     /// When the record could not be written: no permit, and this gate writes nothing any more.
     pub async fn authorize(&mut self, ctx: &Ctx, request: &AuthorizeRequest) -> Result<Authorized> {
+        self.renew_when_short(ctx).await?;
         let now = self.config.clock.now();
-        let mut verdict = check(&self.state, request, &now);
+        let mut halts = Vec::new();
         if self.switch.halted.load(Ordering::SeqCst) && self.state.halted().is_none() {
             // A wish to halt is in force before its record is written, so it is written first.
-            self.record_halts(ctx).await?;
-            verdict = check(&self.state, request, &now);
+            halts = self.record_halts(ctx).await?;
         }
-        let intent = match verdict {
+        let intent = match check(&self.state, request, &now) {
             Ok(intent) => intent,
             Err(refusals) => {
                 let fact = GateFact::Refused {
@@ -222,7 +232,7 @@ impl Gate {
                     precondition: request.precondition.clone(),
                     refusals,
                 };
-                return Ok(Authorized::Refused { record: self.write_one(ctx, &now, fact).await? });
+                return Ok(Authorized::Refused { halts, record: self.write_one(ctx, &now, fact).await? });
             }
         };
         let record = self.write_one(ctx, &now, GateFact::Intent(intent.clone())).await?;
@@ -231,15 +241,15 @@ impl Gate {
                 return Ok(Authorized::Withheld { record, failure: error.to_failure() });
             }
         }
-        let redeemed = Arc::new(AtomicBool::new(false));
+        let life = Arc::new(Life::default());
         let permit = Permit {
             gate: self.config.name.clone(),
             intent,
             clock: self.config.clock.clone(),
             switch: self.switch.clone(),
-            redeemed: redeemed.clone(),
+            life: life.clone(),
         };
-        Ok(Authorized::Granted { permit: Box::new(permit), watch: PermitWatch(redeemed), record })
+        Ok(Authorized::Granted { permit: Box::new(permit), watch: PermitWatch(life), record })
     }
 
     /// Copies everything up to `seq` that the sink does not have yet.
@@ -322,6 +332,13 @@ impl Gate {
         }
         set_lease(&self.switch, &before, lease.ttl_ms);
         Ok(())
+    }
+
+    /// Renews a lease of which less than half is left, so that no permit is minted that its lease would end at once.
+    async fn renew_when_short(&mut self, ctx: &Ctx) -> Result<()> {
+        let left =
+            self.switch.lease_until_mono_ns.load(Ordering::SeqCst).saturating_sub(self.config.clock.now().mono_ns);
+        if left < self.config.lease_ttl_ms.saturating_mul(1_000_000) / 2 { self.renew(ctx).await } else { Ok(()) }
     }
 }
 

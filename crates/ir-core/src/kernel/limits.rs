@@ -111,6 +111,79 @@ impl Ledger {
     }
 }
 
+/// What a limit still allows.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Allowance {
+    /// The rule of the kernel: `budget_target`, `budget_environment`, `budget_group`.
+    pub rule: String,
+    /// What it is about, in words.
+    pub of: String,
+    /// How many more changes it allows now.
+    pub left: u32,
+    /// How many it allows in all.
+    pub limit: u32,
+}
+
+/// What the limits still allow before the do of `step` is sent, for the people who are asked. Empty for a step that changes nothing.
+#[must_use]
+pub fn allowances(state: &State, step: &StepEntry, now: &Moment) -> Vec<Allowance> {
+    if !step.terms.changes_target {
+        return Vec::new();
+    }
+    let used = Used::of(state, step, now);
+    let limits = state.limits();
+    let allowance = |rule: &str, of: String, used: usize, limit: u32| {
+        let left = limit.saturating_sub(u32::try_from(used).unwrap_or(u32::MAX));
+        Allowance { rule: rule.to_owned(), of, left, limit }
+    };
+    let minutes = limits.environment_window_ms / 60_000;
+    let mut found = vec![
+        allowance(
+            "budget_target",
+            format!("changes of `{}` within a day", step.call.target),
+            used.target,
+            limits.per_target_day,
+        ),
+        allowance(
+            "budget_environment",
+            format!("changes in environment `{}` within {minutes} min", step.terms.environment),
+            used.environment,
+            limits.per_environment,
+        ),
+    ];
+    if let Some(group) = &step.terms.group {
+        let of = format!("members of group `{group}` under change at once");
+        found.push(allowance("budget_group", of, used.group, group_allows(limits, step)));
+    }
+    found
+}
+
+/// How much of each limit is used up.
+struct Used {
+    target: usize,
+    environment: usize,
+    group: usize,
+}
+
+impl Used {
+    fn of(state: &State, step: &StepEntry, now: &Moment) -> Self {
+        let (target, environment) = (&step.call.target, &step.terms.environment);
+        let (ledger, window_ms) = (state.ledger(), state.limits().environment_window_ms);
+        let group = step.terms.group.as_ref().map(|group| state.locked_in_group(environment, group, target));
+        Self {
+            target: ledger.within(now, DAY_MS).filter(|entry| entry.target == *target).count(),
+            environment: ledger.within(now, window_ms).filter(|entry| entry.environment == *environment).count(),
+            group: group.unwrap_or_default(),
+        }
+    }
+}
+
+fn group_allows(limits: &Limits, step: &StepEntry) -> u32 {
+    let allowed = (u64::from(step.terms.group_size) * u64::from(limits.group_percent) / 100).max(1);
+    u32::try_from(allowed).unwrap_or(u32::MAX)
+}
+
 /// What speaks against sending the do of `step` of `plan` now.
 pub(super) fn check(state: &State, plan: &PlanId, step: &StepEntry, now: &Moment) -> Vec<Refusal> {
     let limits = state.limits();
@@ -127,8 +200,8 @@ pub(super) fn check(state: &State, plan: &PlanId, step: &StepEntry, now: &Moment
         return refusals;
     }
 
-    let ledger = state.ledger();
-    let today = ledger.within(now, DAY_MS).filter(|entry| entry.target == *target).count();
+    let used = Used::of(state, step, now);
+    let (today, recent) = (used.target, used.environment);
     if over(today, limits.per_target_day) {
         refuse(
             "budget_target",
@@ -136,8 +209,6 @@ pub(super) fn check(state: &State, plan: &PlanId, step: &StepEntry, now: &Moment
         );
     }
     let environment = &step.terms.environment;
-    let recent =
-        ledger.within(now, limits.environment_window_ms).filter(|entry| entry.environment == *environment).count();
     if over(recent, limits.per_environment) {
         refuse(
             "budget_environment",
@@ -149,9 +220,8 @@ pub(super) fn check(state: &State, plan: &PlanId, step: &StepEntry, now: &Moment
         );
     }
     if let Some(group) = &step.terms.group {
-        let allowed = (u64::from(step.terms.group_size) * u64::from(limits.group_percent) / 100).max(1);
-        let under_change = state.locked_in_group(environment, group, target);
-        if under_change as u64 >= allowed {
+        let (under_change, allowed) = (used.group, group_allows(limits, step));
+        if over(under_change, allowed) {
             refuse("budget_group", format!("{under_change} of group `{group}` are under change, {allowed} may be"));
         }
         let suspected: BTreeSet<&EntityId> = state.suspects_in_group(environment, group).collect();

@@ -18,11 +18,11 @@ mod permit;
 mod state;
 mod step;
 
-pub use check::{AuthorizeRequest, check};
+pub use check::{AuthorizeRequest, check, prospects};
 pub use gate::{Authorized, Gate, GateConfig, RequiredSink};
 pub use halt::{HaltHandle, HaltRequest};
-pub use limits::{Ledger, Limits};
-pub use permit::{Effect, Fence, Permit, PermitWatch, Receipt};
+pub use limits::{Allowance, Ledger, Limits, allowances};
+pub use permit::{Effect, Fence, NotApplied, Permit, PermitWatch, Receipt};
 pub use state::{OpenAttempt, PlanEntry, State, StepEntry};
 pub use step::StepState;
 

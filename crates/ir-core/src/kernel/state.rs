@@ -1,28 +1,26 @@
 //! What the kernel knows: a fold over every record, and nothing else.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::limits::{Ledger, Limits, Locks};
 use super::step::StepState;
-use crate::decision::{Decision, Person};
+use crate::decision::{Decision, Person, covered};
 use crate::entity::EntityId;
 use crate::error::{Error, ErrorKind, Result};
-use crate::execution::{Direction, RecoveryClass};
+use crate::execution::{AttemptResult, Direction, Execution, RecoveryClass, Reversibility};
 use crate::id::{Digest, IncidentId, PlanId, StepId, StepRef};
 use crate::incident::IncidentState;
 use crate::journal::{Approved, Body, Event, Fact, GateFact, Halted, Intent, Record, StepTerms, Suspect};
-use crate::plan::{Call, PlanDraft, Provenance};
+use crate::plan::{Call, PlanDraft, Provenance, Step};
 use crate::time::Moment;
 
-/// An attempt whose end is not known yet.
+/// The latest attempt of a step that is in flight.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OpenAttempt {
     /// The intention.
     pub intent: Intent,
     /// When it became durable.
     pub at: Moment,
-    /// A probe found that it had no effect, so that it may be sent again.
-    pub cleared: bool,
 }
 
 /// What the kernel knows of a step.
@@ -32,7 +30,7 @@ pub struct StepEntry {
     pub terms: StepTerms,
     /// What is done.
     pub call: Call,
-    /// The steps that must be done before.
+    /// The steps that must be done before: those it names, and all of earlier phases.
     pub after: Vec<StepId>,
     /// How long one attempt may take, in milliseconds.
     pub timeout_ms: u64,
@@ -44,7 +42,11 @@ pub struct StepEntry {
     pub expected: Option<Digest>,
     /// How it would be taken back, as the latest preview says.
     pub undo: Option<Call>,
-    /// Approvals that count, and when they were given.
+    /// What an approval of the do must cover, as the latest preview has it.
+    pub covers: Option<Digest>,
+    /// When people were reached with a request that covers just that.
+    pub delivered: Option<Moment>,
+    /// Approvals that were given, and when.
     pub approvals: Vec<(Approved, Moment)>,
     /// Whether the approvals were used up by an intention.
     pub spent: bool,
@@ -54,8 +56,15 @@ pub struct StepEntry {
     pub do_attempts: u32,
     /// Sends of the undo so far.
     pub undo_attempts: u32,
-    /// The attempt whose end is not known.
+    /// The latest attempt, while the step is in INTENT or COMPENSATING.
     pub open: Option<OpenAttempt>,
+    /// Attempts in that direction that may have had their effect: not answered, or answered with "unknown", and not cleared by a
+    /// probe. While one is left, nobody may claim that nothing was done.
+    pub unresolved: BTreeSet<u32>,
+    /// The highest fence that was minted for the step.
+    pub fence: u64,
+    /// The state that the undo would find, read right after the do.
+    pub after_state: Option<Digest>,
 }
 
 /// What the kernel knows of a plan.
@@ -77,6 +86,20 @@ impl PlanEntry {
     fn needs_somebody(&self) -> bool {
         self.steps.values().any(|step| !step.state.is_terminal() || step.state.waits_for_person())
     }
+
+    /// The steps that were built on `step`, directly or over others, and are in place or in flight: while there is one, `step` may
+    /// not be taken back. In the order of their names.
+    #[must_use]
+    pub fn built_on<'a>(&'a self, step: &'a StepId) -> Vec<&'a StepId> {
+        let mut found: BTreeSet<&StepId> = BTreeSet::from([step]);
+        // A chain of dependents is no longer than the plan, so after so many turns nothing new is found.
+        for _ in 0..self.steps.len() {
+            let more = self.steps.iter().filter(|(_, entry)| entry.after.iter().any(|before| found.contains(before)));
+            let more: Vec<&StepId> = more.map(|(id, _)| id).collect();
+            found.extend(more);
+        }
+        found.into_iter().filter(|id| *id != step && self.steps.get(*id).is_some_and(StepEntry::is_in_place)).collect()
+    }
 }
 
 /// The fold. Equal records, equal states.
@@ -93,6 +116,8 @@ pub struct State {
     ledger: Ledger,
     token: u64,
     suspects: BTreeMap<IncidentId, Suspect>,
+    /// The first moment of the present boot.
+    boot: Option<Moment>,
     /// The step of which a person said in the latest event what became of it.
     word: Option<StepRef>,
 }
@@ -205,8 +230,9 @@ impl State {
         match body {
             Body::Event(Event::Started(started)) => {
                 self.limits = started.limits.clone();
-                self.ledger.enter_boot(at);
+                self.enter_boot(at);
             }
+            Body::Event(Event::Executed(execution)) => self.answered(execution),
             Body::Event(_) | Body::Spilled { .. } => {}
             Body::Fact(fact) => self.fold_fact(fact, at)?,
             Body::Gate(fact) => self.fold_gate(fact, at)?,
@@ -224,10 +250,23 @@ impl State {
                 };
             }
             Fact::IncidentMoved { incident, to: IncidentState::Closed, .. } => self.forget(incident),
+            Fact::PlanRevised { plan, digest, terms } => self.revise(plan, *digest, terms)?,
             Fact::StepPreviewed { step, preview } => {
+                let plan = self.plans.get(&step.plan).map(|plan| plan.digest).unwrap_or(Digest::ZERO);
                 let entry = self.step_mut(step)?;
                 entry.expected = Some(preview.state);
                 entry.undo.clone_from(&preview.undo);
+                let covers = covered(&plan, Direction::Do, &entry.call, &preview.state, preview.undo.as_ref())?;
+                if entry.covers != Some(covers) {
+                    entry.delivered = None;
+                }
+                entry.covers = Some(covers);
+            }
+            Fact::ApprovalDelivered { step, covers, .. } => {
+                let entry = self.step_mut(step)?;
+                if entry.covers == Some(*covers) {
+                    entry.delivered = Some(at.clone());
+                }
             }
             Fact::Decided(decision) => {
                 self.step_mut(&decision.step)?.decision = Some((decision.clone(), at.clone()));
@@ -236,17 +275,25 @@ impl State {
                 let entry = self.step_mut(&approved.step)?;
                 entry.approvals.push((approved.clone(), at.clone()));
             }
-            Fact::StepMoved { step, from, to, .. } => self.move_step(step, *from, *to)?,
-            Fact::AttemptCleared { step, .. } => match &mut self.step_mut(step)?.open {
-                Some(open) => open.cleared = true,
-                None => return Err(illegal(format!("step `{step}` has no open attempt"))),
-            },
+            Fact::StepMoved { step, from, to, .. } => self.move_step(step, *from, *to, at)?,
+            Fact::AttemptCleared { step, .. } => self.clear(step, at)?,
+            Fact::AttemptFound { step, after, .. } => {
+                let entry = self.step_mut(step)?;
+                if entry.unresolved.is_empty() {
+                    return Err(illegal(format!("step `{step}` has no attempt that may have had an effect")));
+                }
+                if entry.state == StepState::Intent {
+                    entry.after_state = *after;
+                }
+            }
             Fact::IncidentOpened { .. }
             | Fact::IncidentGrew { .. }
             | Fact::IncidentMoved { .. }
             | Fact::PlanRejected { .. }
             | Fact::ApprovalOpened(_)
             | Fact::AnswerRejected { .. }
+            | Fact::OrderRejected { .. }
+            | Fact::StepDelayed { .. }
             | Fact::AttemptUnknown { .. }
             | Fact::OutcomeReached(_)
             | Fact::LessonDrawn(_)
@@ -259,39 +306,103 @@ impl State {
         if self.plans.contains_key(&plan.id) {
             return Err(illegal(format!("plan `{}` was accepted before", plan.id)));
         }
-        let mut steps = BTreeMap::new();
-        for (step, terms) in plan.steps.iter().zip(terms) {
-            let entry = StepEntry {
-                terms: terms.clone(),
-                call: step.call.clone(),
-                after: step.after.clone(),
-                timeout_ms: step.timeout_ms,
-                state: StepState::Planned,
-                decision: None,
-                expected: None,
-                undo: None,
-                approvals: Vec::new(),
-                spent: false,
-                inverse: None,
-                do_attempts: 0,
-                undo_attempts: 0,
-                open: None,
-            };
-            if terms.step != step.id || steps.insert(step.id.clone(), entry).is_some() {
-                return Err(illegal(format!("plan `{}` and its terms do not fit", plan.id)));
-            }
-        }
-        if steps.len() != plan.steps.len() || terms.len() != plan.steps.len() {
-            return Err(illegal(format!("plan `{}` and its terms do not fit", plan.id)));
-        }
         let entry = PlanEntry {
             incident: plan.incident.clone(),
             digest,
             provenance: plan.provenance.clone(),
-            steps,
+            steps: steps_of(plan, terms)?,
             closed: false,
         };
         self.plans.insert(plan.id.clone(), entry);
+        Ok(())
+    }
+
+    /// A person changed the plan. INVARIANT (what was sent stays): a step that was sent keeps its call, its state and its inverse,
+    /// and nothing is revised while an attempt is in flight. All others are planned anew, without decision and approvals.
+    fn revise(&mut self, plan: &PlanDraft, digest: Digest, terms: &[StepTerms]) -> Result<()> {
+        let refused = |because: String| Err(illegal(format!("plan `{}` cannot be revised: {because}", plan.id)));
+        let Some(entry) = self.plans.get_mut(&plan.id) else { return refused("it is not known".to_owned()) };
+        if entry.incident != plan.incident || entry.closed {
+            return refused("it belongs to another incident or to a closed one".to_owned());
+        }
+        if let Some((id, _)) = entry.steps.iter().find(|(_, step)| step.state.is_in_flight()) {
+            return refused(format!("step `{id}` is in flight"));
+        }
+        let mut steps = steps_of(plan, terms)?;
+        for (id, old) in entry.steps.iter().filter(|(_, old)| !old.state.is_unsent()) {
+            match steps.get_mut(id) {
+                Some(new) if new.call == old.call && new.timeout_ms == old.timeout_ms => {
+                    *new = StepEntry { after: std::mem::take(&mut new.after), ..old.clone() };
+                }
+                // What was given up before it was sent may be left out.
+                None if old.state == StepState::Cancelled => {}
+                Some(_) | None => return refused(format!("step `{id}` is {} and would change", old.state)),
+            }
+        }
+        entry.digest = digest;
+        entry.provenance = plan.provenance.clone();
+        entry.steps = steps;
+        Ok(())
+    }
+
+    fn enter_boot(&mut self, at: &Moment) {
+        self.ledger.enter_boot(at);
+        if self.boot.as_ref().is_none_or(|start| start.boot != at.boot) {
+            self.boot = Some(at.clone());
+        }
+    }
+
+    /// Whether an attempt may have had its effect and nothing is known of it.
+    #[must_use]
+    pub fn is_unresolved(&self, step: &StepRef, direction: Direction, attempt: u32) -> bool {
+        self.step(step).is_some_and(|entry| {
+            entry.open.as_ref().is_some_and(|open| open.intent.direction == direction)
+                && entry.unresolved.contains(&attempt)
+        })
+    }
+
+    /// An executor answered. Only an attempt that is unresolved can be resolved; every other answer is an observation.
+    fn answered(&mut self, execution: &Execution) {
+        if !self.is_unresolved(&execution.step, execution.direction, execution.attempt) {
+            return;
+        }
+        let Ok(entry) = self.step_mut(&execution.step) else { return };
+        match &execution.result {
+            AttemptResult::NotApplied { .. } => {
+                entry.unresolved.remove(&execution.attempt);
+            }
+            AttemptResult::Applied { .. } if execution.direction == Direction::Do => {
+                entry.after_state = execution.after;
+            }
+            AttemptResult::Applied { .. } | AttemptResult::Unknown { .. } => {}
+        }
+    }
+
+    /// A probe found no effect. INVARIANT (a probe proves only what its class promises): with a fence raised above every token
+    /// that was sent, or after the time within which an effect may still land.
+    fn clear(&mut self, step: &StepRef, at: &Moment) -> Result<()> {
+        let boot = self.boot.clone();
+        let entry = self.step_mut(step)?;
+        let Some(open) = &entry.open else { return Err(illegal(format!("step `{step}` has no open attempt"))) };
+        let proved = match entry.recovery(open.intent.direction) {
+            RecoveryClass::FenceProbe => entry.fence > open.intent.token,
+            RecoveryClass::Probe { settles_within_ms } => {
+                let from = if open.at.boot == at.boot {
+                    Some(open.intent.deadline_mono_ns)
+                } else {
+                    // The deadline was on another clock: the whole wait begins anew with the boot.
+                    let start = boot.filter(|start| start.boot == at.boot).map(|start| start.mono_ns);
+                    start.map(|ns| ns.saturating_add(entry.timeout_ms.saturating_mul(1_000_000)))
+                };
+                let settled = |ns: u64| ns.saturating_add(settles_within_ms.saturating_mul(1_000_000));
+                from.map(settled).is_some_and(|settled| at.mono_ns >= settled)
+            }
+            RecoveryClass::Keyed | RecoveryClass::Blind => false,
+        };
+        if !proved {
+            return Err(illegal(format!("step `{step}`: nothing proves that its attempts had no effect")));
+        }
+        entry.unresolved.clear();
         Ok(())
     }
 
@@ -311,25 +422,37 @@ impl State {
             .ok_or_else(|| illegal(format!("no step is named `{step}`")))
     }
 
-    fn move_step(&mut self, step: &StepRef, from: StepState, to: StepState) -> Result<()> {
-        let entry = self.step_mut(step)?;
-        if entry.state != from || !from.may_move_to(to) {
+    fn move_step(&mut self, step: &StepRef, from: StepState, to: StepState, at: &Moment) -> Result<()> {
+        let by_word = self.word.take_if(|word| word == step).is_some() && from.may_move_by_word(to);
+        let Some(plan) = self.plans.get_mut(&step.plan) else {
+            return Err(illegal(format!("no step is named `{step}`")));
+        };
+        let built_on = plan.built_on(&step.step).into_iter().cloned().next();
+        let Some(entry) = plan.steps.get_mut(&step.step) else {
+            return Err(illegal(format!("no step is named `{step}`")));
+        };
+        if entry.state != from || !(by_word || from.may_move_to(to)) {
             return Err(illegal(format!("step `{step}` is {}, it cannot go from {from} to {to}", entry.state)));
         }
-        if from.waits_for_person() && self.word.take().as_ref() != Some(step) {
-            return Err(illegal(format!("step `{step}` waits for a person, and nobody said what became of it")));
+        if by_word {
+            entry.attempt_is_over(step, at)?;
+        } else {
+            entry.claim_is_proved(step, to)?;
         }
-        let entry = self.step_mut(step)?;
+        if let Some(other) = built_on.filter(|_| to == StepState::Compensating) {
+            return Err(illegal(format!("step `{step}` cannot be taken back: `{other}` was built on it")));
+        }
         entry.state = to;
-        if from == StepState::Intent || (from == StepState::Compensating && to.is_terminal()) {
+        if from.is_in_flight() {
             entry.open = None;
+            entry.unresolved.clear();
         }
         if to == StepState::Compensating {
             // A step that was done has let its target go; taking it back needs the target again.
             self.lock(step);
         }
         self.release(step);
-        if from.waits_for_person() {
+        if by_word {
             self.plans.retain(|id, plan| *id != step.plan || !plan.closed || plan.needs_somebody());
         }
         Ok(())
@@ -364,11 +487,16 @@ impl State {
                     return Err(illegal(format!("epoch {epoch} comes after epoch {}", self.epoch)));
                 }
                 self.epoch = *epoch;
-                self.ledger.enter_boot(at);
+                self.enter_boot(at);
             }
             GateFact::Intent(intent) => self.intend(intent, at)?,
             GateFact::Refused { .. } => {}
-            GateFact::Fenced(fenced) => self.raise_token(fenced.token)?,
+            GateFact::Fenced(fenced) => {
+                self.raise_token(fenced.token)?;
+                if let Ok(entry) = self.step_mut(&fenced.step) {
+                    entry.fence = fenced.token;
+                }
+            }
             GateFact::Halted(halted) => {
                 self.halt_epoch = halted.epoch;
                 self.halted = Some(halted.clone());
@@ -398,25 +526,22 @@ impl State {
         }
         self.raise_token(intent.token)?;
         let entry = self.step_mut(&intent.step)?;
+        // INVARIANT (no attempt on an unresolved one): only a key makes a repetition harmless; every other class, and a blind step
+        // above all, is sent again only when every attempt before is known to have had no effect.
+        let repeats = entry.unresolved.is_empty() || entry.recovery(intent.direction) == RecoveryClass::Keyed;
         let (before, fits) = match intent.direction {
-            // What cannot be settled is sent at most once, whatever a record says.
-            Direction::Do => (
-                entry.do_attempts,
-                entry.state == StepState::Ready
-                    || (entry.state == StepState::Intent && entry.terms.recovery != RecoveryClass::Blind),
-            ),
-            Direction::Undo => (
-                entry.undo_attempts,
-                entry.state == StepState::Compensating
-                    && (entry.undo_attempts == 0 || entry.terms.undo_recovery != RecoveryClass::Blind),
-            ),
+            Direction::Do => {
+                (entry.do_attempts, entry.state == StepState::Ready || (entry.state == StepState::Intent && repeats))
+            }
+            Direction::Undo => (entry.undo_attempts, entry.state == StepState::Compensating && repeats),
         };
         if !fits || Some(intent.attempt) != before.checked_add(1) {
             let message =
                 format!("step `{}` is {}, attempt {} cannot follow", intent.step, entry.state, intent.attempt);
             return Err(illegal(message));
         }
-        entry.open = Some(OpenAttempt { intent: intent.clone(), at: at.clone(), cleared: false });
+        entry.open = Some(OpenAttempt { intent: intent.clone(), at: at.clone() });
+        entry.unresolved.insert(intent.attempt);
         match intent.direction {
             Direction::Undo => entry.undo_attempts = intent.attempt,
             Direction::Do => {
@@ -436,16 +561,112 @@ impl State {
 }
 
 impl StepEntry {
-    /// The people whose approval of `plan` still holds at `now`.
-    pub fn approvers<'a>(&'a self, plan: &'a Digest, now: &'a Moment) -> impl Iterator<Item = &'a Person> + Clone {
+    fn new(plan: &PlanDraft, step: &Step, terms: &StepTerms) -> Self {
+        Self {
+            terms: terms.clone(),
+            call: step.call.clone(),
+            after: plan.prerequisites(step).cloned().collect(),
+            timeout_ms: step.timeout_ms,
+            state: StepState::Planned,
+            decision: None,
+            expected: None,
+            undo: None,
+            covers: None,
+            delivered: None,
+            approvals: Vec::new(),
+            spent: false,
+            inverse: None,
+            do_attempts: 0,
+            undo_attempts: 0,
+            open: None,
+            unresolved: BTreeSet::new(),
+            fence: 0,
+            after_state: None,
+        }
+    }
+
+    /// What can be known of a lost attempt in that direction.
+    #[must_use]
+    pub const fn recovery(&self, direction: Direction) -> RecoveryClass {
+        match direction {
+            Direction::Do => self.terms.recovery,
+            Direction::Undo => self.terms.undo_recovery,
+        }
+    }
+
+    /// Whether its effect is in place, may be, or is under way. What only gathers evidence, and what passes by itself once it is
+    /// done, is not.
+    #[must_use]
+    pub fn is_in_place(&self) -> bool {
+        match self.state {
+            StepState::Intent
+            | StepState::Applied
+            | StepState::Verifying
+            | StepState::Compensating
+            | StepState::Unknown
+            | StepState::RollbackFailed => true,
+            StepState::Done => self.terms.changes_target && self.terms.reversibility != Reversibility::Transient,
+            StepState::Planned
+            | StepState::AwaitingApproval
+            | StepState::Ready
+            | StepState::Denied
+            | StepState::Expired
+            | StepState::Cancelled
+            | StepState::NotApplied
+            | StepState::RolledBack => false,
+        }
+    }
+
+    /// INVARIANT (no claim without proof): "not applied" needs every attempt resolved; "applied" and "rolled back" need one that may
+    /// have had its effect.
+    fn claim_is_proved(&self, step: &StepRef, to: StepState) -> Result<()> {
+        let proved = match (self.state, to) {
+            (StepState::Intent, StepState::NotApplied) => self.unresolved.is_empty(),
+            (StepState::Intent, StepState::Applied) | (StepState::Compensating, StepState::RolledBack) => {
+                !self.unresolved.is_empty()
+            }
+            _ => true,
+        };
+        if proved {
+            return Ok(());
+        }
+        let n = self.unresolved.len();
+        Err(illegal(format!("step `{step}` cannot be {to}: {n} of its attempts may have had an effect")))
+    }
+
+    /// A person's word counts once no byte of an attempt can go out any more.
+    fn attempt_is_over(&self, step: &StepRef, now: &Moment) -> Result<()> {
+        let under_way = self.open.as_ref().is_some_and(|open| {
+            !self.unresolved.is_empty() && open.at.boot == now.boot && now.mono_ns < open.intent.deadline_mono_ns
+        });
+        if under_way { Err(illegal(format!("an attempt of step `{step}` is under way"))) } else { Ok(()) }
+    }
+
+    /// The people whose approval of just what `covers` stands for still holds at `now`.
+    pub fn approvers<'a>(&'a self, covers: &'a Digest, now: &'a Moment) -> impl Iterator<Item = &'a Person> + Clone {
         let expires_ms = self.decision.as_ref().map_or(0, |(decision, _)| decision.approval_expires_ms);
         self.approvals
             .iter()
             .filter(move |(approved, at)| {
                 // An end that cannot be proved still ahead has come: another boot, no approval.
                 let age = now.mono_since(at);
-                approved.plan_digest == *plan && age.is_some_and(|ns| ns < expires_ms.saturating_mul(1_000_000))
+                approved.covers == *covers && age.is_some_and(|ns| ns < expires_ms.saturating_mul(1_000_000))
             })
             .map(|(approved, _)| &approved.by)
     }
+}
+
+/// The steps of a plan before anything happened to them.
+fn steps_of(plan: &PlanDraft, terms: &[StepTerms]) -> Result<BTreeMap<StepId, StepEntry>> {
+    let mut steps = BTreeMap::new();
+    for (step, terms) in plan.steps.iter().zip(terms) {
+        let fits = terms.step == step.id;
+        if !fits || steps.insert(step.id.clone(), StepEntry::new(plan, step, terms)).is_some() {
+            return Err(illegal(format!("plan `{}` and its terms do not fit", plan.id)));
+        }
+    }
+    if steps.len() != plan.steps.len() || terms.len() != plan.steps.len() {
+        return Err(illegal(format!("plan `{}` and its terms do not fit", plan.id)));
+    }
+    Ok(steps)
 }

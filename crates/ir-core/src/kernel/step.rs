@@ -116,10 +116,34 @@ impl StepState {
             // A later step of the plan failed: what was done before is taken back as well, in reverse.
             Self::Done => matches!(to, Self::Compensating),
             Self::Denied | Self::Expired | Self::Cancelled | Self::NotApplied | Self::RolledBack => false,
-            // Only with a person's word: the fold demands their record right before.
-            Self::Unknown => matches!(to, Self::Done | Self::NotApplied),
-            Self::RollbackFailed => matches!(to, Self::Done | Self::RolledBack),
+            // Only by a person's word.
+            Self::Unknown | Self::RollbackFailed => false,
         }
+    }
+
+    /// Whether a step may go from `self` to `to` by the word of a person who looked at the target: the fold demands their record
+    /// right before. It ends every step that may have had an effect and is not over.
+    #[must_use]
+    pub const fn may_move_by_word(self, to: Self) -> bool {
+        match self {
+            Self::Intent | Self::Unknown => matches!(to, Self::Done | Self::NotApplied),
+            Self::Applied | Self::Verifying | Self::Compensating | Self::RollbackFailed => {
+                matches!(to, Self::Done | Self::RolledBack)
+            }
+            _ => false,
+        }
+    }
+
+    /// Whether nothing of the step was ever sent and it still may be.
+    #[must_use]
+    pub const fn is_unsent(self) -> bool {
+        matches!(self, Self::Planned | Self::AwaitingApproval | Self::Ready)
+    }
+
+    /// Whether an attempt may be under way or unsettled.
+    #[must_use]
+    pub const fn is_in_flight(self) -> bool {
+        matches!(self, Self::Intent | Self::Compensating)
     }
 }
 

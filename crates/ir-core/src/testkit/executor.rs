@@ -10,7 +10,9 @@ use super::{Law, Lawful};
 use crate::ctx::Ctx;
 use crate::entity::EntityId;
 use crate::error::ErrorKind;
-use crate::execution::{ActionSpec, Catalogue, Direction, Executor, Probe, Probed, RecoveryClass, Reversibility};
+use crate::execution::{
+    ActionSpec, Applied, Attempt, Catalogue, Direction, Executor, Probe, Probed, RecoveryClass, Reversibility,
+};
 use crate::id::ActionName;
 use crate::kernel::StepState;
 use crate::plan::Call;
@@ -27,7 +29,7 @@ const DEADLINE: Law = Law::new("Executor", 4, "`execute` sends nothing after the
 const HONEST: Law = Law::new(
     "Executor",
     5,
-    "An error other than `Unknown` says that nothing was changed. Whatever may have changed something is `Unknown`.",
+    "`execute` gives `Attempt::NotApplied` only where this attempt changed nothing and never will.",
 );
 const UNDO: Law = Law::new("Executor", 6, "The undo that `preview` names brings the state back to an equal digest.");
 const KEYED: Law =
@@ -35,6 +37,11 @@ const KEYED: Law =
 const FENCED: Law =
     Law::new("Executor", 8, "`FenceProbe`: after a probe with a fence, an attempt with a lower token has no effect.");
 const PROBE: Law = Law::new("Executor", 9, "`probe` tells the truth, or `Unknown`, and changes no workload.");
+const SETTLED: Law = Law::new(
+    "Executor",
+    10,
+    "After an effect the preview of its undo keeps the same digest until somebody else changes the target.",
+);
 
 /// What an executor acts on, as its tester sees it.
 #[async_trait]
@@ -70,6 +77,7 @@ pub async fn check_all(ctx: &Ctx, world: &dyn World) -> Lawful {
         law_7_a_key_has_one_effect(ctx, world, &call).await?;
         law_8_a_fence_holds(ctx, world, &call).await?;
         law_9_probe_tells_the_truth(ctx, world, &call).await?;
+        law_10_the_state_after_an_effect_stays(ctx, world, &call).await?;
     }
     Ok(())
 }
@@ -133,7 +141,7 @@ pub async fn law_3_nothing_without_redeeming(ctx: &Ctx, world: &dyn World, call:
     let mut rig = law.works("opening a gate", GateRig::open(ctx).await)?;
     let before = world.effects().await;
     let (_, granted) = permit(law, &mut rig, &*executor, call, world).await?;
-    law.works("an execution", executor.execute(ctx, granted.permit).await)?;
+    applied(law, "an execution", executor.execute(ctx, granted.permit).await)?;
     law.hold(granted.watch.was_redeemed(), || "it was done and the permit was not redeemed".to_owned())?;
     let after = world.effects().await;
     let changes = spec(law, &*executor, call)?.changes_target;
@@ -183,15 +191,14 @@ pub async fn law_5_errors_are_honest(ctx: &Ctx, world: &dyn World, call: &Call) 
         let (_, granted) = law.works("authorizing", granted)?;
         law.fails(&format!("executing {what}"), ErrorKind::Unsupported, executor.execute(ctx, granted.permit).await)?;
     }
+    law.same("the number of effects", &world.effects().await, &before)?;
     let mut rig = law.works("opening a gate", GateRig::open(ctx).await)?;
     let (_, granted) = permit(law, &mut rig, &*executor, call, world).await?;
-    rig.gate().halt_handle().halt("law", "it must not be sent");
-    if let Err(error) = executor.execute(ctx, granted.permit).await {
-        law.hold(error.kind() != ErrorKind::Unknown, || {
-            "a permit that could not be redeemed gave `unknown`, though nothing was sent".to_owned()
-        })?;
-    }
-    law.same("the number of effects", &world.effects().await, &before)
+    let ended = executor.execute(ctx, granted.permit).await;
+    let denied = matches!(ended, Ok(Attempt::NotApplied(_)));
+    law.hold(!denied || world.effects().await == before, || {
+        "it says that nothing was changed, and the target saw an effect".to_owned()
+    })
 }
 
 /// Law 6, for actions that can be undone.
@@ -208,10 +215,11 @@ pub async fn law_6_undo_brings_back(ctx: &Ctx, world: &dyn World, call: &Call) -
     let mut rig = law.works("opening a gate", GateRig::open(ctx).await)?;
     let before = law.works("a preview", executor.preview(ctx, call).await)?;
     let (step, granted) = permit(law, &mut rig, &*executor, call, world).await?;
-    law.works("the do", executor.execute(ctx, granted.permit).await)?;
-    law.works("moving on", rig.go(&step, &[StepState::Applied, StepState::Compensating]).await)?;
+    applied(law, "the do", executor.execute(ctx, granted.permit).await)?;
+    law.works("recording the effect", rig.applied(&*executor, &step).await)?;
+    law.works("moving on", rig.go(&step, &[StepState::Compensating]).await)?;
     let granted = law.works("authorizing", rig.authorize(&*executor, &step, Direction::Undo).await)?;
-    law.works("the undo", executor.execute(ctx, granted.permit).await)?;
+    applied(law, "the undo", executor.execute(ctx, granted.permit).await)?;
     let after = law.works("a preview", executor.preview(ctx, call).await)?;
     law.same("the digest after do and undo", &after.state, &before.state)
 }
@@ -229,11 +237,11 @@ pub async fn law_7_a_key_has_one_effect(ctx: &Ctx, world: &dyn World, call: &Cal
     }
     let mut rig = law.works("opening a gate", GateRig::open(ctx).await)?;
     let (step, granted) = permit(law, &mut rig, &*executor, call, world).await?;
-    let first = law.works("the first send", executor.execute(ctx, granted.permit).await)?;
+    let first = applied(law, "the first send", executor.execute(ctx, granted.permit).await)?;
     let before = world.effects().await;
     for n in 2..=3 {
         let granted = law.works("authorizing again", rig.authorize(&*executor, &step, Direction::Do).await)?;
-        let again = law.works(&format!("send {n} of the same key"), executor.execute(ctx, granted.permit).await)?;
+        let again = applied(law, &format!("send {n} of the same key"), executor.execute(ctx, granted.permit).await)?;
         law.same(&format!("the result of send {n}"), &again, &first)?;
         law.same(&format!("the number of effects after send {n}"), &world.effects().await, &before)?;
     }
@@ -260,7 +268,8 @@ pub async fn law_8_a_fence_holds(ctx: &Ctx, world: &dyn World, call: &Call) -> L
     let probed = law.works("a probe", executor.probe(ctx, &probe).await)?;
     law.hold(probed != Probed::Applied, || "nothing was sent and the probe says it was applied".to_owned())?;
     let late = executor.execute(ctx, granted.permit).await;
-    law.hold(late.is_err(), || "an attempt with an older token says that it was done".to_owned())?;
+    let done = matches!(late, Ok(Attempt::Applied(_)));
+    law.hold(!done, || "an attempt with an older token says that it was done".to_owned())?;
     law.same("the number of effects behind the fence", &world.effects().await, &before)
 }
 
@@ -291,7 +300,7 @@ pub async fn law_9_probe_tells_the_truth(ctx: &Ctx, world: &dyn World, call: &Ca
     let mut rig = law.works("opening a gate", GateRig::open(ctx).await)?;
     let (step, granted) = permit(law, &mut rig, &*executor, call, world).await?;
     let key = self::key(&rig, &step).ok_or_else(|| law.broken("no key"))?;
-    law.works("an execution", executor.execute(ctx, granted.permit).await)?;
+    applied(law, "an execution", executor.execute(ctx, granted.permit).await)?;
     let before = world.effects().await;
     for _ in 0..2 {
         let probe = Probe { call: call.clone(), key, fence: None };
@@ -299,6 +308,59 @@ pub async fn law_9_probe_tells_the_truth(ctx: &Ctx, world: &dyn World, call: &Ca
         law.hold(probed != Probed::NotApplied, || "it was applied and the probe says it was not".to_owned())?;
     }
     law.same("the number of effects after probes", &world.effects().await, &before)
+}
+
+/// Law 10, for actions that can be undone.
+///
+/// # Errors
+///
+/// When it does not hold.
+pub async fn law_10_the_state_after_an_effect_stays(ctx: &Ctx, world: &dyn World, call: &Call) -> Lawful {
+    let law = &SETTLED;
+    let executor = world.fresh().await;
+    if !matches!(spec(law, &*executor, call)?.reversibility, Reversibility::Undo { .. }) {
+        return Ok(());
+    }
+    let mut rig = law.works("opening a gate", GateRig::open(ctx).await)?;
+    let (step, granted) = permit(law, &mut rig, &*executor, call, world).await?;
+    let inverse = rig.gate().state().step(&step).and_then(|entry| entry.inverse.clone());
+    let inverse = inverse.ok_or_else(|| law.broken("the preview named no undo"))?;
+    applied(law, "an execution", executor.execute(ctx, granted.permit).await)?;
+    let first = law.works("a preview of the undo", executor.preview(ctx, &inverse).await)?;
+    law.works("waiting", ctx.sleep("law", Duration::from_millis(world.timeout_ms())).await)?;
+    let second = law.works("a preview of the undo", executor.preview(ctx, &inverse).await)?;
+    law.same("the digest of the state after the effect", &second.state, &first.state)
+}
+
+/// What was done; every other end of an attempt as an error, a proved refusal too. For tests that do not care which it was.
+///
+/// # Errors
+///
+/// That of `execute`, or the failure of the proof that nothing was changed.
+pub fn done(ended: crate::error::Result<Attempt>) -> crate::error::Result<Applied> {
+    match ended? {
+        Attempt::Applied(applied) => Ok(applied),
+        Attempt::NotApplied(proof) => {
+            let failure = proof.failure();
+            Err(crate::error::Error::new(failure.kind, failure.component.clone(), failure.message.clone()))
+        }
+    }
+}
+
+/// The failure of an attempt that is proved to have had no effect; `None` where that is not proved.
+#[must_use]
+pub fn refused(ended: crate::error::Result<Attempt>) -> Option<crate::error::Failure> {
+    match ended {
+        Ok(Attempt::NotApplied(proof)) => Some(proof.failure().clone()),
+        Ok(Attempt::Applied(_)) | Err(_) => None,
+    }
+}
+
+fn applied(law: &Law, what: &str, ended: crate::error::Result<Attempt>) -> Lawful<Applied> {
+    match law.works(what, ended)? {
+        Attempt::Applied(applied) => Ok(applied),
+        Attempt::NotApplied(proof) => Err(law.broken(format!("{what} was not applied: {}", proof.failure()))),
+    }
 }
 
 async fn permit(
@@ -342,7 +404,7 @@ impl Executor for Knowing {
         Err(unsupported(call))
     }
 
-    async fn execute(&self, _: &Ctx, permit: crate::kernel::Permit) -> crate::error::Result<crate::execution::Applied> {
+    async fn execute(&self, _: &Ctx, permit: crate::kernel::Permit) -> crate::error::Result<Attempt> {
         Err(unsupported(permit.call()))
     }
 

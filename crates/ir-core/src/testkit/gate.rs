@@ -4,10 +4,13 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::ctx::Ctx;
-use crate::decision::{AutonomyTier, Decision, Person, Verdict};
+use crate::decision::{AutonomyTier, Decision, Person, Verdict, covered};
 use crate::entity::EntityId;
-use crate::error::{Error, ErrorKind, Result};
-use crate::execution::{Catalogue, Direction, Executor, Precondition, Preview, RecoveryClass, Reversibility};
+use crate::error::{Error, ErrorKind, Failure, Result};
+use crate::execution::{
+    Applied, AttemptResult, Catalogue, Direction, Execution, Executor, Precondition, Preview, RecoveryClass,
+    Reversibility,
+};
 use crate::id::{Digest, HypothesisId, IncidentId, PartName, PlanId, StepId, StepRef};
 use crate::journal::{Approved, Body, Event, Fact, Journal, MemoryJournal, Started, StepTerms};
 use crate::kernel::{AuthorizeRequest, Authorized, Gate, GateConfig, Limits, Permit, PermitWatch, StepState};
@@ -135,9 +138,10 @@ impl GateRig {
             nearest: None,
             policy: Digest::ZERO,
         };
+        let covers = covered(&digest, Direction::Do, call, &preview.state, preview.undo.as_ref())?;
         let approved = |name: &str| {
-            let by = Person::named(name);
-            Fact::ApprovalCounted(Approved { step: step.clone(), plan_digest: digest, by, reason: "test".to_owned() })
+            let (by, reason) = (Person::named(name), "test".to_owned());
+            Fact::ApprovalCounted(Approved { step: step.clone(), plan_digest: digest, covers, by, reason })
         };
         let moved = Fact::StepMoved {
             step: step.clone(),
@@ -205,13 +209,14 @@ impl GateRig {
             .state()
             .step(step)
             .ok_or_else(|| Error::new(ErrorKind::NotFound, "rig", format!("no step is named `{step}`")))?;
-        // A repeated send and an undo do not compare the state, and the target may be in the middle of a change.
-        let state = match (direction, entry.do_attempts) {
-            (Direction::Do, 0) => {
-                let call = entry.call.clone();
-                executor.preview(&self.ctx, &call).await?.state
-            }
-            _ => Digest::ZERO,
+        let call = match direction {
+            Direction::Do => Some(entry.call.clone()),
+            Direction::Undo => entry.inverse.clone(),
+        };
+        // Behind an attempt that may have had its effect nothing is compared, and the target may be in the middle of a change.
+        let state = match call.filter(|_| entry.unresolved.is_empty()) {
+            Some(call) => executor.preview(&self.ctx, &call).await?.state,
+            None => Digest::ZERO,
         };
         let precondition = Precondition { state, read: self.ctx.now() };
         let request = AuthorizeRequest { step: step.clone(), direction, precondition };
@@ -259,6 +264,42 @@ impl GateRig {
         }
     }
 
+    /// Records that the present do of `step` was applied, with the state that its undo finds now.
+    ///
+    /// # Errors
+    ///
+    /// Those of `preview`; `InvalidInput` when the step is not in flight.
+    pub async fn applied(&mut self, executor: &dyn Executor, step: &StepRef) -> Result<()> {
+        let entry = self.gate.state().step(step);
+        let attempt = entry.map_or(0, |entry| entry.do_attempts);
+        let inverse = entry.and_then(|entry| entry.inverse.clone());
+        let after = match inverse {
+            Some(inverse) => Some(executor.preview(&self.ctx, &inverse).await?.state),
+            None => None,
+        };
+        let execution = Execution {
+            step: step.clone(),
+            direction: Direction::Do,
+            attempt,
+            by: PartName::new("rig")?,
+            result: AttemptResult::Applied { applied: Applied { summary: "test".to_owned() } },
+            after,
+        };
+        self.write(vec![Event::Executed(execution).into()]).await?;
+        self.go(step, &[StepState::Applied]).await
+    }
+
+    /// Records that the present do of `step` had no effect, and that the step ended so.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidInput` when the step is not in flight, or an earlier attempt may have had an effect.
+    pub async fn not_applied(&mut self, step: &StepRef) -> Result<()> {
+        let attempt = self.gate.state().step(step).map_or(0, |entry| entry.do_attempts);
+        self.write(vec![not_applied(step, attempt).into()]).await?;
+        self.go(step, &[StepState::NotApplied]).await
+    }
+
     /// Records that `step` went through `states`, one after the other, from where it stands.
     ///
     /// # Errors
@@ -272,6 +313,15 @@ impl GateRig {
         }
         Ok(())
     }
+}
+
+/// The event that attempt `attempt` to do `step` is proved to have had no effect.
+#[must_use]
+pub fn not_applied(step: &StepRef, attempt: u32) -> Event {
+    let failure = Failure { kind: ErrorKind::Stopped, component: "rig".to_owned(), message: "test".to_owned() };
+    let (step, by) = (step.clone(), PartName::literal("rig"));
+    let result = AttemptResult::NotApplied { failure };
+    Event::Executed(Execution { step, direction: Direction::Do, attempt, by, result, after: None })
 }
 
 fn unknown(call: &Call) -> Error {

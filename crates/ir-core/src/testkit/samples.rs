@@ -23,7 +23,7 @@ use crate::journal::{
     Approved, Body, CommandId, Event, Fact, Fenced, GateFact, Halted, Intent, Observed, PartRecord, Record, Refusal,
     Report, Started, StepTerms, Suspect, TailRepair,
 };
-use crate::kernel::{Limits, StepState};
+use crate::kernel::{Allowance, Limits, StepState};
 use crate::lesson::{Lesson, Tried};
 use crate::outcome::{Check, Holds, Outcome, Reading, Recovery, Verified};
 use crate::plan::{
@@ -307,19 +307,31 @@ pub fn decision() -> Decision {
     }
 }
 
+fn covers() -> Digest {
+    Digest::of(b"plan, call, state and undo")
+}
+
 /// The question that follows from [`decision`].
 #[must_use]
 pub fn approval_request() -> ApprovalRequest {
     ApprovalRequest {
-        id: ApprovalId::of(&step()),
+        id: ApprovalId::of(&step(), &covers()),
         step: step(),
+        direction: Direction::Do,
         plan_digest: Digest::of(b"plan"),
+        covers: covers(),
         call: call(),
         why: "`ledger` is slow since its deploy".to_owned(),
         expected_effect: "latency comes back".to_owned(),
         risk: RiskClass::Medium,
         preview: "version 2 is replaced by version 1".to_owned(),
         undo: "version 2 is deployed again".to_owned(),
+        allowances: vec![Allowance {
+            rule: "budget_target".to_owned(),
+            of: "changes of `ledger` within a day".to_owned(),
+            left: 2,
+            limit: 3,
+        }],
         alternatives: vec!["restart it".to_owned()],
         quorum: Quorum::of("operations", 2),
         veto_ms: None,
@@ -423,11 +435,19 @@ fn events() -> Vec<Event> {
         forgetful: vec![name("latency")],
     };
     let execution = |result: AttemptResult| {
-        Event::Executed(Execution { step: step(), direction: Direction::Do, attempt: 1, by: name("shop"), result })
+        let after = matches!(result, AttemptResult::Applied { .. }).then(|| Digest::of(b"after"));
+        Event::Executed(Execution {
+            step: step(),
+            direction: Direction::Do,
+            attempt: 1,
+            by: name("shop"),
+            result,
+            after,
+        })
     };
     let answer = |answer: Answer| {
         Event::Answered(ApprovalAnswer {
-            request: ApprovalId::of(&step()),
+            request: ApprovalId::of(&step(), &covers()),
             plan_digest: Digest::of(b"plan"),
             by: person(),
             answer,
@@ -475,8 +495,9 @@ fn reports() -> Vec<Report> {
         Report::Classified(classification()),
         Report::Planned(Planned { by: name("playbooks"), drafts: vec![plan_draft()] }),
         Report::Previewed { preview: preview(), read: now() },
-        Report::Delivered,
-        Report::Probed(Probed::NotApplied),
+        Report::Asked { delivered: vec![name("chat")], failed: vec![failure()] },
+        Report::Probed { probed: Probed::NotApplied, after: None },
+        Report::Probed { probed: Probed::Applied, after: Some(Digest::of(b"after")) },
         Report::Verified(verified()),
         Report::Kept,
         Report::Failed(failure()),
@@ -500,8 +521,13 @@ fn facts() -> Vec<Fact> {
         group_size: 3,
         protected: false,
     };
-    let approved =
-        Approved { step: step(), plan_digest: Digest::of(b"plan"), by: person(), reason: "looked at it".to_owned() };
+    let approved = Approved {
+        step: step(),
+        plan_digest: Digest::of(b"plan"),
+        covers: covers(),
+        by: person(),
+        reason: "looked at it".to_owned(),
+    };
     let outcome = Outcome {
         incident: incident.clone(),
         plan: PlanId::of(&incident, 1),
@@ -530,15 +556,20 @@ fn facts() -> Vec<Fact> {
             hypothesis: HypothesisId::of(&incident, 1),
             suspect: Some(suspect),
         },
-        Fact::PlanAccepted { plan: plan_draft(), digest: Digest::of(b"plan"), terms: vec![terms] },
+        Fact::PlanAccepted { plan: plan_draft(), digest: Digest::of(b"plan"), terms: vec![terms.clone()] },
+        Fact::PlanRevised { plan: plan_draft(), digest: Digest::of(b"revised"), terms: vec![terms] },
         Fact::PlanRejected { plan: PlanId::of(&incident, 2), problems: vec!["no such action".to_owned()] },
         Fact::StepPreviewed { step: step(), preview: preview() },
         Fact::Decided(decision()),
         Fact::ApprovalOpened(approval_request()),
+        Fact::ApprovalDelivered { step: step(), covers: covers(), by: vec![name("chat")] },
         Fact::ApprovalCounted(approved),
-        Fact::AnswerRejected { request: ApprovalId::of(&step()), because: because() },
+        Fact::OrderRejected { order: "settle inc-7/p1/rollback".to_owned(), because: because() },
+        Fact::StepDelayed { step: step(), because: because(), retry_ms: 1_000 },
+        Fact::AnswerRejected { request: ApprovalId::of(&step(), &covers()), because: because() },
         Fact::StepMoved { step: step(), from: StepState::Planned, to: StepState::Ready, because: because() },
         Fact::AttemptCleared { step: step(), because: because() },
+        Fact::AttemptFound { step: step(), after: Some(Digest::of(b"after")), because: because() },
         Fact::AttemptUnknown { step: step(), because: because() },
         Fact::OutcomeReached(outcome),
         Fact::LessonDrawn(lesson()),

@@ -85,7 +85,8 @@ async fn a_done_step_can_be_taken_back_when_a_later_step_of_its_plan_failed() {
     let executor = Still;
     let (step, granted) = rig.permit(&executor, &still_call("web"), 1_000).await.unwrap();
     drop(granted);
-    rig.go(&step, &[StepState::Applied, StepState::Verifying, StepState::Done]).await.unwrap();
+    rig.applied(&executor, &step).await.unwrap();
+    rig.go(&step, &[StepState::Verifying, StepState::Done]).await.unwrap();
     assert_eq!(rig.gate().state().lock_of(&still_call("web").target), None);
     rig.go(&step, &[StepState::Compensating]).await.unwrap();
     assert_eq!(rig.gate().state().lock_of(&still_call("web").target), Some(&step.plan));
@@ -98,12 +99,13 @@ async fn a_done_step_is_not_taken_back_while_another_plan_changes_its_target() {
     let mut rig = GateRig::open(&ctx).await.unwrap();
     let executor = Still;
     let (first, _) = rig.permit(&executor, &still_call("web"), 1_000).await.unwrap();
-    rig.go(&first, &[StepState::Applied, StepState::Done]).await.unwrap();
+    rig.applied(&executor, &first).await.unwrap();
+    rig.go(&first, &[StepState::Done]).await.unwrap();
     let (second, _) = rig.permit(&executor, &still_call("web"), 1_000).await.unwrap();
     rig.go(&first, &[StepState::Compensating]).await.unwrap();
     let refused = rig.authorize(&executor, &first, Direction::Undo).await.unwrap_err();
     assert!(refused.message().contains("locked"), "{refused}");
-    rig.go(&second, &[StepState::NotApplied]).await.unwrap();
+    rig.not_applied(&second).await.unwrap();
     // The target is free again: the plan that wants to take its step back may have it now.
     rig.authorize(&executor, &first, Direction::Undo).await.unwrap();
 }
@@ -151,7 +153,7 @@ async fn an_intention_that_no_gate_would_write_is_refused_by_the_fold() {
     let (other, _) = rig.permit(&Still, &still_call("web"), 1_000).await.unwrap();
     let token = rig.gate().state().step(&other).unwrap().open.as_ref().unwrap().intent.token + 1;
     assert!(fold(&rig, Intent { token, ..good.clone() }).is_err(), "the target is locked by another plan");
-    rig.go(&other, &[StepState::NotApplied]).await.unwrap();
+    rig.not_applied(&other).await.unwrap();
     rig.go(&step, &[StepState::Cancelled]).await.unwrap();
     assert!(fold(&rig, Intent { token, ..good }).is_err(), "the step is no longer ready");
 }
@@ -163,9 +165,9 @@ async fn an_approval_ends_with_its_time_and_with_its_boot() {
     let mut rig = GateRig::open(&ctx).await.unwrap();
     let step = rig.ready(&Still, &still_call("web"), 1_000).await.unwrap();
     let entry = rig.gate().state().step(&step).unwrap().clone();
-    let digest = rig.gate().state().plan(&step.plan).unwrap().digest;
+    let digest = entry.covers.unwrap();
     assert_eq!(entry.approvers(&digest, &ctx.now()).count(), 2);
-    assert_eq!(entry.approvers(&Digest::ZERO, &ctx.now()).count(), 0, "another plan was not approved");
+    assert_eq!(entry.approvers(&Digest::ZERO, &ctx.now()).count(), 0, "something else was not approved");
     let before = ctx.now();
     auto.manual().advance(Duration::from_millis(3_600_000 - 1));
     assert_eq!(entry.approvers(&digest, &ctx.now()).count(), 2);
@@ -212,5 +214,9 @@ async fn a_required_sink_that_fails_withholds_the_permit() {
     assert_eq!(gate.state().step(&step).unwrap().state, StepState::Intent, "the intention is durable all the same");
     let moved =
         |to| vec![Fact::StepMoved { step: step.clone(), from: StepState::Intent, to, because: "x".into() }.into()];
+    gate.append(&ctx, &ctx.now(), moved(StepState::NotApplied)).await.unwrap_err();
+    // No permit was minted, so it is certain that nothing was sent.
+    let execution = ir_core::testkit::gate::not_applied(&step, 1);
+    gate.append(&ctx, &ctx.now(), vec![execution.into()]).await.unwrap();
     gate.append(&ctx, &ctx.now(), moved(StepState::NotApplied)).await.unwrap();
 }

@@ -9,8 +9,8 @@ use ir_core::plan::Call;
 use ir_core::testkit::executor::{self as laws, World};
 use ir_core::testkit::{AutoClock, Lawful};
 use ir_core::{
-    ActionName, ActionSpec, Applied, Ctx, Digest, EffectKey, EntityId, Error, ErrorKind, Executor, Permit, Preview,
-    Probe, Probed, RecoveryClass, Result, Reversibility, RiskClass,
+    ActionName, ActionSpec, Applied, Attempt, Ctx, Digest, EffectKey, EntityId, Error, ErrorKind, Executor, Permit,
+    Preview, Probe, Probed, RecoveryClass, Result, Reversibility, RiskClass,
 };
 use serde_json::json;
 
@@ -23,7 +23,7 @@ enum Flaw {
     ActsBeforeRedeeming,
     NeverRedeems,
     ActsAfterTheDeadline,
-    UnknownThoughNothingWasSent,
+    DeniesItsEffect,
     ActsOnStrangers,
     UndoesHalf,
     RepeatsKeys,
@@ -31,6 +31,7 @@ enum Flaw {
     DeniesEffects,
     InventsEffects,
     ProbeActs,
+    NeverSettles,
 }
 
 #[derive(Debug, Default)]
@@ -104,12 +105,17 @@ impl Executor for Toy {
         if self.flaw == Flaw::PreviewActs {
             target.set(to);
         }
-        let state = Digest::of(target.value.to_string().as_bytes());
+        let restless = if self.flaw == Flaw::NeverSettles && target.effects > 0 {
+            self.asked.fetch_add(1, Ordering::SeqCst)
+        } else {
+            0
+        };
+        let state = Digest::of(format!("{} {restless}", target.value).as_bytes());
         let back = if self.flaw == Flaw::UndoesHalf { target.value + 1 } else { target.value };
         Ok(Preview { state, summary: format!("{} to {to}", target.value), undo: Some(set(back)) })
     }
 
-    async fn execute(&self, _ctx: &Ctx, permit: Permit) -> Result<Applied> {
+    async fn execute(&self, _ctx: &Ctx, permit: Permit) -> Result<Attempt> {
         let to = match self.own(permit.call()) {
             Err(error) => {
                 if self.flaw == Flaw::ActsOnStrangers {
@@ -125,7 +131,7 @@ impl Executor for Toy {
         }
         if self.flaw == Flaw::NeverRedeems {
             self.target.lock().unwrap().set(to);
-            return Ok(applied);
+            return Ok(applied.into());
         }
         let effect = match permit.redeem() {
             Ok(effect) => effect,
@@ -133,26 +139,26 @@ impl Executor for Toy {
                 if self.flaw == Flaw::ActsAfterTheDeadline && error.message().contains("deadline") {
                     self.target.lock().unwrap().set(to);
                 }
-                if self.flaw == Flaw::UnknownThoughNothingWasSent {
-                    return Err(refuse(ErrorKind::Unknown, "who knows"));
-                }
                 return Err(error);
             }
         };
         let mut target = self.target.lock().unwrap();
         if effect.token() < target.fence && self.flaw != Flaw::IgnoresFences {
-            return Err(refuse(ErrorKind::Conflict, "an older token"));
+            return Ok(effect.not_applied(refuse(ErrorKind::Conflict, "an older token")).into());
         }
         if let Some(first) = target.done.get(&effect.key())
             && self.flaw != Flaw::RepeatsKeys
         {
-            return Ok(first.clone());
+            return Ok(first.clone().into());
         }
         if self.flaw != Flaw::ActsBeforeRedeeming {
             target.set(to);
         }
         target.done.insert(effect.key(), applied.clone());
-        Ok(applied)
+        if self.flaw == Flaw::DeniesItsEffect {
+            return Ok(effect.not_applied(refuse(ErrorKind::Conflict, "not now")).into());
+        }
+        Ok(applied.into())
     }
 
     async fn probe(&self, _ctx: &Ctx, probe: &Probe) -> Result<Probed> {
@@ -241,7 +247,7 @@ async fn each_law_notices_the_executor_that_breaks_it() {
     }
     let late = toys(PROBE, Flaw::ActsAfterTheDeadline);
     noticed(laws::law_4_nothing_after_the_deadline(&ctx, &late, &call).await, 4);
-    for flaw in [Flaw::UnknownThoughNothingWasSent, Flaw::ActsOnStrangers] {
+    for flaw in [Flaw::DeniesItsEffect, Flaw::ActsOnStrangers] {
         noticed(laws::law_5_errors_are_honest(&ctx, &toys(PROBE, flaw), &call).await, 5);
     }
     noticed(laws::law_6_undo_brings_back(&ctx, &toys(PROBE, Flaw::UndoesHalf), &call).await, 6);
@@ -252,4 +258,6 @@ async fn each_law_notices_the_executor_that_breaks_it() {
     for flaw in [Flaw::DeniesEffects, Flaw::InventsEffects, Flaw::ProbeActs] {
         noticed(laws::law_9_probe_tells_the_truth(&ctx, &toys(PROBE, flaw), &call).await, 9);
     }
+    let restless = toys(PROBE, Flaw::NeverSettles);
+    noticed(laws::law_10_the_state_after_an_effect_stays(&ctx, &restless, &call).await, 10);
 }

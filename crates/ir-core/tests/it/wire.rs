@@ -59,8 +59,8 @@ fn kind(body: &Body) -> (&'static str, usize) {
                 Report::Classified(_) => ("report", 2),
                 Report::Planned(_) => ("report", 3),
                 Report::Previewed { .. } => ("report", 4),
-                Report::Delivered => ("report", 5),
-                Report::Probed(_) => ("report", 6),
+                Report::Asked { .. } => ("report", 5),
+                Report::Probed { .. } => ("report", 6),
                 Report::Verified(_) => ("report", 7),
                 Report::Kept => ("report", 8),
                 Report::Failed(_) => ("report", 9),
@@ -91,6 +91,11 @@ fn kind(body: &Body) -> (&'static str, usize) {
             Fact::OutcomeReached(_) => ("fact", 14),
             Fact::LessonDrawn(_) => ("fact", 15),
             Fact::Degraded { .. } => ("fact", 16),
+            Fact::PlanRevised { .. } => ("fact", 17),
+            Fact::ApprovalDelivered { .. } => ("fact", 18),
+            Fact::OrderRejected { .. } => ("fact", 19),
+            Fact::StepDelayed { .. } => ("fact", 20),
+            Fact::AttemptFound { .. } => ("fact", 21),
         },
         Body::Gate(fact) => match fact {
             GateFact::Claimed { .. } => ("gate", 0),
@@ -107,7 +112,7 @@ fn kind(body: &Body) -> (&'static str, usize) {
 #[test]
 fn there_is_a_sample_of_every_kind_of_record() {
     let kinds: BTreeSet<_> = samples::records().iter().map(|record| kind(&record.body)).collect();
-    assert_eq!(kinds.len(), 10 + 10 + 17 + 6 + 1);
+    assert_eq!(kinds.len(), 10 + 10 + 22 + 6 + 1);
 }
 
 proptest! {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use hyper::body::Bytes;
 use incident_response::core::{
-    ActionName, ActionSpec, Applied, Call, Ctx, Digest, Error, ErrorKind, Executor, Permit, Preview, Probe, Probed,
+    ActionName, ActionSpec, Attempt, Call, Ctx, Digest, Error, ErrorKind, Executor, Permit, Preview, Probe, Probed,
     RecoveryClass, Result, Reversibility, RiskClass,
 };
 use serde::Deserialize;
@@ -116,7 +116,7 @@ impl Executor for ShopExecutor {
         Ok(Preview { state: Digest::of(state.as_bytes()), summary, undo })
     }
 
-    async fn execute(&self, ctx: &Ctx, permit: Permit) -> Result<Applied> {
+    async fn execute(&self, ctx: &Ctx, permit: Permit) -> Result<Attempt> {
         // The last thing before the first byte goes out.
         let effect = permit.redeem()?;
         let call = effect.call();
@@ -139,8 +139,12 @@ impl Executor for ShopExecutor {
         let (status, answer) = Client::new(self.control).call(request, patience).await.map_err(|error| lost(&error))?;
         let said = String::from_utf8_lossy(&answer).into_owned();
         match status {
-            200 => Ok(Applied { summary: format!("{verb} of {} done", call.target) }),
-            400..=499 => Err(Error::new(ErrorKind::Conflict, NAME, format!("refused with {status}: {said}"))),
+            200 => Ok(Attempt::applied(format!("{verb} of {} done", call.target))),
+            // The shop says that it did nothing: this attempt is proved to have had no effect.
+            400..=499 => {
+                let refused = Error::new(ErrorKind::Conflict, NAME, format!("refused with {status}: {said}"));
+                Ok(effect.not_applied(refused).into())
+            }
             // It was begun and did not end well; only looking can tell what is left of it.
             _ => Err(Error::new(ErrorKind::Unknown, NAME, format!("status {status}: {said}"))),
         }

@@ -4,12 +4,14 @@ use std::collections::BTreeMap;
 
 use ir_core::journal::{Fact, Intent, Refusal};
 use ir_core::{
-    AttemptResult, Direction, Execution, Failure, IncidentId, Probed, Recovery, RecoveryClass, StepId, StepRef,
-    StepState, Tried,
+    AttemptResult, Digest, Direction, Execution, Failure, IncidentId, Probed, Recovery, RecoveryClass, StepId, StepRef,
+    StepState, Tried, kernel,
 };
 
+use super::decision::passes;
+use crate::engine::backoff;
 use crate::engine::command::Command;
-use crate::engine::machine::{Machine, VerifyRun};
+use crate::engine::machine::{Delay, Machine, VerifyRun, passes_with_time};
 use crate::engine::timer::TimerKey;
 
 impl Machine {
@@ -18,7 +20,7 @@ impl Machine {
         self.send(step, Direction::Do, call);
     }
 
-    fn send_undo(&mut self, step: &StepRef) {
+    pub(crate) fn send_undo(&mut self, step: &StepRef) {
         let Some(call) = self.kernel.step(step).and_then(|entry| entry.inverse.clone()) else { return };
         self.send(step, Direction::Undo, call);
     }
@@ -35,38 +37,86 @@ impl Machine {
         self.forget_commands(|c| matches!(c, Command::Send { step: other, .. } if other == step));
         let Some(timeout_ms) = self.kernel.step(step).map(|entry| entry.timeout_ms) else { return };
         self.start_timer(TimerKey::Deadline(step.clone()), timeout_ms);
+        self.timers.stop(&TimerKey::Retry(step.clone()));
         let now = self.now.clone();
-        if let Some(run) = self.run_of(step)
-            && intent.direction == Direction::Do
-        {
-            run.first_effect = run.first_effect.take().or(now);
+        if let Some(run) = self.run_of(step) {
+            run.delays.remove(&step.step);
+            if intent.direction == Direction::Do {
+                run.first_effect = run.first_effect.take().or(now);
+            }
         }
     }
 
-    pub(crate) fn on_refused(&mut self, step: &StepRef, direction: Direction, refusals: &[Refusal]) {
+    pub(crate) fn on_refused(&mut self, step: &StepRef, direction: Direction, read: &Digest, refusals: &[Refusal]) {
         self.forget_commands(|c| matches!(c, Command::Send { step: other, .. } if other == step));
-        if refusals.iter().any(|refusal| refusal.rule == "halted") {
+        let has = |rule: &str| refusals.iter().any(|refusal| refusal.rule == rule);
+        if has("halted") {
             // It stays as it is; the resume takes it up again.
             return;
         }
         let because = refusals.iter().map(|r| r.because.as_str()).collect::<Vec<_>>().join("; ");
+        let passing = refusals.iter().all(passes);
         match (direction, self.kernel.step(step).map(|entry| entry.state)) {
-            (Direction::Do, Some(StepState::Ready)) => {
-                let changed = refusals.iter().any(|refusal| refusal.rule == "precondition_changed");
+            (Direction::Do, Some(StepState::Ready)) if has("precondition_changed") => {
                 self.move_step(step, StepState::Cancelled, &because);
-                if changed {
-                    self.start_over(step, &because);
-                } else {
-                    self.fail_plan(step, because);
-                }
+                self.start_over(step, &because);
             }
-            (Direction::Do, Some(StepState::Intent)) => self.unknown(step, &because),
-            (Direction::Undo, Some(StepState::Compensating)) => {
-                self.move_step(step, StepState::RollbackFailed, because);
-                self.after_undo(step);
+            (Direction::Do, Some(StepState::Ready)) => self.hold_back(step, refusals),
+            (Direction::Undo, Some(StepState::Compensating)) if has("changed_since") && !has("built_on") => {
+                self.ask_undo(step, read, &because);
             }
+            (_, Some(StepState::Intent | StepState::Compensating)) if passing => self.delay(step, &because),
+            (_, Some(StepState::Intent | StepState::Compensating)) => self.give_up_sending(step, &because),
             _ => {}
         }
+    }
+
+    /// Waits with a growing delay for what passes with time, and says so. After `patience_ms` in all a person gets it.
+    pub(crate) fn delay(&mut self, step: &StepRef, because: &str) {
+        let settings = self.settings();
+        let seed = TimerKey::Retry(step.clone()).text();
+        let Some(run) = self.run_of(step) else { return };
+        let before = run.delays.get(&step.step);
+        let (times, waited_ms) = before.map_or((1, 0), |delay| (delay.times + 1, delay.total_ms));
+        if waited_ms >= settings.patience_ms {
+            return self.give_up_sending(step, &format!("{because}; it was waited for {} s", waited_ms / 1_000));
+        }
+        let retry_ms = backoff::delay_ms(&settings, &seed, times);
+        let delay = Delay { because: because.to_owned(), times, total_ms: waited_ms.saturating_add(retry_ms) };
+        run.delays.insert(step.step.clone(), delay);
+        self.fact(Fact::StepDelayed { step: step.clone(), because: because.to_owned(), retry_ms });
+        self.start_timer(TimerKey::Retry(step.clone()), retry_ms);
+    }
+
+    /// A delay is over.
+    pub(crate) fn retry(&mut self, step: &StepRef) {
+        match self.kernel.step(step).map(|entry| entry.state) {
+            Some(state) if state.is_unsent() => self.decide_anew(step),
+            // A send in recovery is a send: it is decided anew before.
+            Some(StepState::Intent) if self.decide(step).is_some() => self.send_do(step),
+            Some(StepState::Intent) => self.give_up_sending(step, "its action or its target is not known any more"),
+            Some(StepState::Compensating) => self.send_undo(step),
+            _ => {}
+        }
+    }
+
+    /// A step is not sent any more. What that means depends on what was sent before: nothing, something that is known to have had
+    /// no effect, or something that may have had one.
+    pub(crate) fn give_up_sending(&mut self, step: &StepRef, because: &str) {
+        let Some(entry) = self.kernel.step(step) else { return };
+        let state = match entry.state {
+            state if state.is_unsent() => {
+                self.forget_step(step);
+                self.move_step(step, StepState::Cancelled, because);
+                return self.fail_plan(step, because);
+            }
+            StepState::Intent if entry.unresolved.is_empty() => StepState::NotApplied,
+            StepState::Intent => StepState::Unknown,
+            StepState::Compensating => StepState::RollbackFailed,
+            _ => return,
+        };
+        let direction = if state == StepState::RollbackFailed { Direction::Undo } else { Direction::Do };
+        self.give_up(step, direction, state, because);
     }
 
     /// What was decided on no longer holds: the plan is dropped and the cause looked for again.
@@ -83,40 +133,20 @@ impl Machine {
         self.diagnose_later(&id);
     }
 
-    /// Reading the target right before failed: nothing was sent.
-    pub(crate) fn on_unsent(&mut self, step: &StepRef, direction: Direction, failure: &Failure) {
-        let because = format!("its target could not be read right before: {failure}");
-        match (direction, self.kernel.step(step).map(|entry| entry.state)) {
-            (Direction::Do, Some(StepState::Ready)) => {
-                self.move_step(step, StepState::Cancelled, &because);
-                self.fail_plan(step, because);
-            }
-            (Direction::Do, Some(StepState::Intent)) => self.unknown(step, &because),
-            (Direction::Undo, Some(StepState::Compensating)) => {
-                self.move_step(step, StepState::RollbackFailed, because);
-                self.after_undo(step);
-            }
-            _ => {}
-        }
-    }
-
-    /// An attempt ended. A late answer, or one of another attempt, is an observation and changes nothing.
+    /// An attempt that was unresolved is answered.
     pub(crate) fn on_executed(&mut self, execution: &Execution) {
         let step = &execution.step;
         let open = self.kernel.step(step).and_then(|entry| entry.open.as_ref());
-        let current = open.is_some_and(|open| {
-            open.intent.direction == execution.direction && open.intent.attempt == execution.attempt && !open.cleared
-        });
-        if !current {
-            return;
+        let latest = open.is_some_and(|open| open.intent.attempt == execution.attempt);
+        if latest {
+            self.timers.stop(&TimerKey::Deadline(step.clone()));
         }
-        self.timers.stop(&TimerKey::Deadline(step.clone()));
-        match (&execution.result, execution.direction) {
-            (AttemptResult::Applied { applied }, direction) => self.applied(step, direction, &applied.summary),
-            (AttemptResult::NotApplied { failure }, direction) => {
-                self.not_applied(step, direction, &failure.to_string())
-            }
-            (AttemptResult::Unknown { failure }, _) => self.settle(step, &failure.to_string()),
+        match &execution.result {
+            AttemptResult::Applied { applied } => self.applied(step, execution.direction, &applied.summary),
+            // What an earlier attempt did is known now; what is under way goes on.
+            _ if !latest => {}
+            AttemptResult::NotApplied { failure } => self.not_applied(step, execution.direction, failure),
+            AttemptResult::Unknown { failure } => self.settle(step, &failure.to_string()),
         }
     }
 
@@ -134,15 +164,14 @@ impl Machine {
         }
     }
 
-    fn not_applied(&mut self, step: &StepRef, direction: Direction, because: &str) {
-        match direction {
-            Direction::Do => {
-                self.note_tried(step, Recovery::NotRecovered);
-                self.move_step(step, StepState::NotApplied, because);
-                self.fail_plan(step, because);
-            }
-            Direction::Undo => self.again_or(step, Direction::Undo, because, StepState::RollbackFailed),
+    /// The latest attempt is proved to have had no effect. That says nothing of earlier ones.
+    fn not_applied(&mut self, step: &StepRef, direction: Direction, failure: &Failure) {
+        let Some(entry) = self.kernel.step(step) else { return };
+        let in_doubt = !entry.unresolved.is_empty();
+        if direction == Direction::Do && !in_doubt && !passes_with_time(failure.kind) {
+            return self.give_up_sending(step, &failure.to_string());
         }
+        self.again(step, &failure.to_string());
     }
 
     /// Measures whether it helped; takes it back when its plan failed while it was in flight.
@@ -173,34 +202,30 @@ impl Machine {
         }
     }
 
-    /// Nobody knows what an attempt did: its class says how to find out.
+    /// What the attempts of a step did is not known: its class says how to find out.
     fn settle(&mut self, step: &StepRef, because: &str) {
         let Some(entry) = self.kernel.step(step) else { return };
         let Some(direction) = entry.open.as_ref().map(|open| open.intent.direction) else { return };
-        let class = match direction {
-            Direction::Do => entry.terms.recovery,
-            Direction::Undo => entry.terms.undo_recovery,
-        };
-        let timeout_ms = entry.timeout_ms;
+        if entry.unresolved.is_empty() {
+            return self.again(step, because);
+        }
+        let (class, timeout_ms) = (entry.recovery(direction), entry.timeout_ms);
         self.fact(Fact::AttemptUnknown { step: step.clone(), because: because.to_owned() });
         match class {
-            RecoveryClass::Keyed => self.again_or(step, direction, because, unknown_state(direction)),
+            RecoveryClass::Keyed => self.again(step, because),
             RecoveryClass::FenceProbe => self.probe(step),
             RecoveryClass::Probe { settles_within_ms } => {
                 // From the deadline on, which is at most one timeout ahead; after a restart the whole wait begins anew.
                 self.start_timer(TimerKey::Probe(step.clone()), timeout_ms.saturating_add(settles_within_ms));
             }
-            RecoveryClass::Blind => self.unknown(step, because),
+            RecoveryClass::Blind => self.give_up_sending(step, because),
         }
     }
 
     pub(crate) fn probe(&mut self, step: &StepRef) {
         let Some(entry) = self.kernel.step(step) else { return };
         let Some(open) = &entry.open else { return };
-        let class = match open.intent.direction {
-            Direction::Do => entry.terms.recovery,
-            Direction::Undo => entry.terms.undo_recovery,
-        };
+        let class = entry.recovery(open.intent.direction);
         let command = Command::Probe {
             step: step.clone(),
             call: open.intent.call.clone(),
@@ -212,52 +237,41 @@ impl Machine {
         }
     }
 
-    pub(crate) fn on_probed(&mut self, step: &StepRef, probed: Probed) {
-        let open = self.kernel.step(step).and_then(|entry| entry.open.as_ref());
-        let Some(direction) = open.map(|open| open.intent.direction) else { return };
+    pub(crate) fn on_probed(&mut self, step: &StepRef, probed: Probed, after: Option<Digest>) {
+        let Some(entry) = self.kernel.step(step) else { return };
+        let Some(direction) = entry.open.as_ref().map(|open| open.intent.direction) else { return };
+        if entry.unresolved.is_empty() {
+            return;
+        }
         match probed {
-            Probed::Applied => self.applied(step, direction, "a probe found the effect"),
+            Probed::Applied => {
+                let because = "a probe found the effect";
+                self.fact(Fact::AttemptFound { step: step.clone(), after, because: because.to_owned() });
+                self.applied(step, direction, because);
+            }
             Probed::NotApplied => {
                 let because = "a probe found that it had no effect";
                 self.fact(Fact::AttemptCleared { step: step.clone(), because: because.to_owned() });
-                let otherwise = match direction {
-                    Direction::Do => StepState::NotApplied,
-                    Direction::Undo => StepState::RollbackFailed,
-                };
-                self.again_or(step, direction, because, otherwise);
+                self.again(step, because);
             }
-            Probed::Unknown => self.unknown(step, "a probe could not tell what happened"),
+            Probed::Unknown => self.give_up_sending(step, "a probe could not tell what happened"),
         }
     }
 
-    /// Sends again while attempts are left. A send in recovery is a send: it is decided anew before.
-    fn again_or(&mut self, step: &StepRef, direction: Direction, because: &str, otherwise: StepState) {
+    /// Sends again after a delay, while attempts are left.
+    fn again(&mut self, step: &StepRef, because: &str) {
         let Some(entry) = self.kernel.step(step) else { return };
-        let sent = match direction {
-            Direction::Do => entry.do_attempts,
-            Direction::Undo => entry.undo_attempts,
+        let sent = match entry.state {
+            StepState::Intent => entry.do_attempts,
+            StepState::Compensating => entry.undo_attempts,
+            _ => return,
         };
-        if sent < self.kernel.limits().attempts {
-            return match direction {
-                Direction::Do if self.decide(step).is_some() => self.send_do(step),
-                Direction::Do => self.unknown(step, "its action or its target is not known any more"),
-                Direction::Undo => {
-                    if self.kernel.step(step).is_some_and(|entry| entry.open.as_ref().is_some_and(|open| !open.cleared))
-                    {
-                        let because = because.to_owned();
-                        self.fact(Fact::AttemptCleared { step: step.clone(), because });
-                    }
-                    self.send_undo(step);
-                }
-            };
+        if sent >= self.kernel.limits().attempts {
+            return self.give_up_sending(step, because);
         }
-        self.give_up(step, direction, otherwise, because);
-    }
-
-    fn unknown(&mut self, step: &StepRef, because: &str) {
-        let open = self.kernel.step(step).and_then(|entry| entry.open.as_ref());
-        let direction = open.map_or(Direction::Do, |open| open.intent.direction);
-        self.give_up(step, direction, unknown_state(direction), because);
+        let retry_ms = backoff::delay_ms(&self.settings(), &TimerKey::Retry(step.clone()).text(), sent);
+        self.fact(Fact::StepDelayed { step: step.clone(), because: because.to_owned(), retry_ms });
+        self.start_timer(TimerKey::Retry(step.clone()), retry_ms);
     }
 
     fn give_up(&mut self, step: &StepRef, direction: Direction, state: StepState, because: &str) {
@@ -272,24 +286,53 @@ impl Machine {
         }
     }
 
-    /// Takes back everything that can be, in reverse: one at a time, each after the one before is settled.
+    /// Takes back everything that can be, in reverse: one at a time, each after the one before is settled, and none while anything
+    /// that was built on it is in place or in flight.
     pub(crate) fn undo_all(&mut self, id: &IncidentId, because: &str) {
         if self.steps_of(id).iter().any(|(_, state)| *state == StepState::Compensating) {
             return;
         }
         for (step, state) in self.undo_order(id) {
+            let (built_on, may_go) = self.built_on(&step);
             let done = matches!(state, StepState::Applied | StepState::Verifying | StepState::Done);
             let inverse = self.kernel.step(&step).is_some_and(|entry| entry.inverse.is_some());
-            if done && inverse {
-                self.forget_step(&step);
-                self.move_step(&step, StepState::Compensating, because);
-                return self.send_undo(&step);
-            }
-            if matches!(state, StepState::Applied | StepState::Verifying) {
-                self.forget_step(&step);
-                self.move_step(&step, StepState::Done, format!("{because}; there is nothing to take back"));
+            let measured = matches!(state, StepState::Applied | StepState::Verifying);
+            match built_on {
+                // What was built on it is settled or taken back first; then this comes round again.
+                Some(_) if may_go => {}
+                Some(other) if measured => {
+                    self.forget_step(&step);
+                    self.move_step(
+                        &step,
+                        StepState::Done,
+                        format!("{because}; it stays, because `{other}` was built on it"),
+                    );
+                }
+                Some(_) => {}
+                None if done && inverse => {
+                    self.forget_step(&step);
+                    self.move_step(&step, StepState::Compensating, because);
+                    return self.send_undo(&step);
+                }
+                None if measured => {
+                    self.forget_step(&step);
+                    self.move_step(&step, StepState::Done, format!("{because}; there is nothing to take back"));
+                }
+                None => {}
             }
         }
+    }
+
+    /// A step that was built on this one and is in place or in flight, and whether all such steps may still go away by themselves.
+    fn built_on(&self, step: &StepRef) -> (Option<StepId>, bool) {
+        let Some(plan) = self.kernel.plan(&step.plan) else { return (None, true) };
+        let others = plan.built_on(&step.step);
+        let may_go = others.iter().filter_map(|other| plan.steps.get(*other)).all(|entry| match entry.state {
+            StepState::Unknown | StepState::RollbackFailed => false,
+            StepState::Applied | StepState::Verifying | StepState::Done => entry.inverse.is_some(),
+            _ => true,
+        });
+        (others.first().map(|other| (*other).clone()), may_go)
     }
 
     /// Who waited for another comes first, whatever order the planner listed them in.
@@ -329,16 +372,30 @@ impl Machine {
         }
     }
 
-    /// A person looked and says what became of a step that waited for one.
+    /// A person looked and says what became of a step: one that waits for them, or one that no plan is at work on any more.
     pub(crate) fn on_settled(&mut self, step: &StepRef, by: &str, applied: bool, reason: &str) {
-        let state = self.kernel.step(step).map(|entry| entry.state);
-        let to = match (state, applied) {
-            (Some(StepState::Unknown | StepState::RollbackFailed), true) => StepState::Done,
-            (Some(StepState::Unknown), false) => StepState::NotApplied,
-            (Some(StepState::RollbackFailed), false) => StepState::RolledBack,
-            _ => return self.degraded("settling a step", format!("`{step}` waits for nobody")),
+        let entry = self.kernel.step(step).map(|entry| (entry.state, entry.open.clone()));
+        let owned = self.run_of(step).is_some();
+        let done = |applied: bool, otherwise: StepState| if applied { StepState::Done } else { otherwise };
+        let under_way = |open: &kernel::OpenAttempt| {
+            self.now.as_ref().is_some_and(|now| open.at.boot == now.boot && now.mono_ns < open.intent.deadline_mono_ns)
         };
-        self.move_step(step, to, format!("{by} says so: {reason}"));
+        let to = match entry {
+            _ if reason.trim().is_empty() => Err("it gives no reason".to_owned()),
+            None => Err("no such step is open".to_owned()),
+            Some((StepState::Unknown, _)) => Ok(done(applied, StepState::NotApplied)),
+            Some((StepState::RollbackFailed, _)) => Ok(done(applied, StepState::RolledBack)),
+            Some((state, _)) if state.is_terminal() => Err(format!("it is {state}, which needs nobody")),
+            Some((state, _)) if owned => Err(format!("it is {state} and its plan is at work on it")),
+            Some((state, _)) if state.is_unsent() => Ok(StepState::Cancelled),
+            Some((_, Some(open))) if under_way(&open) => Err("an attempt is under way".to_owned()),
+            Some((StepState::Intent, _)) => Ok(done(applied, StepState::NotApplied)),
+            Some(_) => Ok(done(applied, StepState::RolledBack)),
+        };
+        match to {
+            Ok(to) => self.move_step(step, to, format!("{by} says so: {reason}")),
+            Err(because) => self.fact(Fact::OrderRejected { order: format!("settle {step}"), because }),
+        }
     }
 
     /// After a resume: whatever a halt kept back is decided and sent anew.
@@ -360,7 +417,11 @@ impl Machine {
     pub(crate) fn recover_steps(&mut self) {
         for (_, step, state) in self.waiting_steps() {
             match state {
-                StepState::Ready | StepState::AwaitingApproval => self.decide_anew(&step),
+                StepState::Ready | StepState::AwaitingApproval => {
+                    // A veto window begins anew with the next delivery; an answer to what was asked before still counts.
+                    self.timers.stop(&TimerKey::Approval(step.clone()));
+                    self.decide_anew(&step);
+                }
                 StepState::Intent => self.settle(&step, "the process ended before the answer was recorded"),
                 StepState::Compensating => self.recover_undo(&step),
                 StepState::Applied => self.after_applied(&step),
@@ -371,25 +432,18 @@ impl Machine {
 
     /// Whether an attempt of the step is in flight, or what became of it is being found out.
     fn is_settling(&self, step: &StepRef) -> bool {
-        self.timers.runs(&TimerKey::Deadline(step.clone()))
-            || self.timers.runs(&TimerKey::Probe(step.clone()))
+        let timers = [TimerKey::Deadline, TimerKey::Probe, TimerKey::Retry, TimerKey::Approval];
+        timers.iter().any(|of| self.timers.runs(&of(step.clone())))
             || self.waits_for(|c| matches!(c, Command::Probe { step: other, .. } if other == step))
     }
 
     fn recover_undo(&mut self, step: &StepRef) {
         let open = self.kernel.step(step).and_then(|entry| entry.open.as_ref());
         match open {
-            Some(open) if open.intent.direction == Direction::Undo && !open.cleared => {
+            Some(open) if open.intent.direction == Direction::Undo => {
                 self.settle(step, "the process ended before the answer was recorded");
             }
             _ => self.send_undo(step),
         }
-    }
-}
-
-const fn unknown_state(direction: Direction) -> StepState {
-    match direction {
-        Direction::Do => StepState::Unknown,
-        Direction::Undo => StepState::RollbackFailed,
     }
 }

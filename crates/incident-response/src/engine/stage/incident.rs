@@ -283,7 +283,8 @@ impl Machine {
 
     pub(crate) fn on_overridden(&mut self, id: &IncidentId, by: &Person, reason: &str, undo: bool) {
         if !self.incidents.contains_key(id) {
-            return;
+            let because = "no incident of that name is open".to_owned();
+            return self.fact(Fact::OrderRejected { order: format!("take over {id}"), because });
         }
         let because = format!("{} took it over: {reason}", by.name);
         if let Some(run) = self.incidents.get_mut(id).and_then(|run| run.run.as_mut()) {

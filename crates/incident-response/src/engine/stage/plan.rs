@@ -7,6 +7,7 @@ use ir_core::{
 
 use crate::engine::command::Command;
 use crate::engine::machine::{Machine, PlanRun};
+use crate::engine::timer::TimerKey;
 
 impl Machine {
     /// Takes the first plan that passes all checks.
@@ -47,23 +48,14 @@ impl Machine {
         };
         self.fact(Fact::PlanAccepted { plan: plan.clone().into_draft(), digest, terms });
         if let Some(run) = self.incidents.get_mut(id) {
-            run.run = Some(PlanRun {
-                plan,
-                previews: Default::default(),
-                verifying: Default::default(),
-                decided: None,
-                first_effect: None,
-                failing: None,
-                taking_back: false,
-                overridden: false,
-            });
+            run.run = Some(PlanRun::new(plan));
         }
         self.move_incident(id, IncidentState::Responding, format!("plan `{name}` was accepted"));
         self.advance(id);
         true
     }
 
-    fn terms(&self, step: &Step) -> Option<StepTerms> {
+    pub(crate) fn terms(&self, step: &Step) -> Option<StepTerms> {
         let config = self.config.as_ref()?;
         let spec = config.catalogue.action(&step.call.action)?;
         let entity = config.topology.entity(&step.call.target)?;
@@ -97,8 +89,9 @@ impl Machine {
             .steps
             .iter()
             .filter(|step| !failing && state_of(&step.id) == Some(StepState::Planned))
-            .filter(|step| step.after.iter().all(|before| state_of(before) == Some(StepState::Done)))
+            .filter(|step| run.plan.prerequisites(step).all(|before| state_of(before) == Some(StepState::Done)))
             .map(|step| (StepRef { plan: plan.clone(), step: step.id.clone() }, step.call.clone()))
+            .filter(|(step, _)| !self.timers.runs(&TimerKey::Retry(step.clone())))
             .collect();
         let all_over = entry.steps.values().all(|step| step.state.is_terminal());
         for (step, call) in begin {
@@ -176,17 +169,27 @@ impl Machine {
 
     /// Timers and questions of a step that is over.
     pub(crate) fn forget_step(&mut self, step: &StepRef) {
-        use crate::engine::timer::TimerKey as Key;
+        use TimerKey as Key;
         self.timers.stop_where(|key| match key {
-            Key::Approval(s) | Key::Deadline(s) | Key::Probe(s) | Key::Verify(s) | Key::VerifyEnd(s) => s == step,
-            Key::Settle(_) | Key::Quiet(_) | Key::Forget(_) => false,
+            Key::Approval(s)
+            | Key::Ask(s)
+            | Key::Retry(s)
+            | Key::Deadline(s)
+            | Key::Probe(s)
+            | Key::Verify(s)
+            | Key::VerifyEnd(s) => s == step,
+            Key::Settle(_) | Key::Quiet(_) | Key::Forget(_) | Key::Again(_) => false,
         });
+        if let Some(run) = self.run_of(step) {
+            run.asks.remove(&step.step);
+            run.delays.remove(&step.step);
+        }
         self.forget_commands(|command| match command {
             Command::Preview { step: s, .. }
             | Command::Send { step: s, .. }
             | Command::Probe { step: s, .. }
             | Command::Verify { step: s, .. } => s == step,
-            Command::Ask { request } => request.step == *step,
+            Command::Ask { request, .. } => request.step == *step,
             _ => false,
         });
     }

@@ -23,7 +23,7 @@ use std::collections::BTreeMap;
 use async_trait::async_trait;
 use aws_config::SdkConfig;
 use ir_core::config::Problem;
-use ir_core::execution::{ActionSpec, Applied, Executor, Preview, Probe, Probed};
+use ir_core::execution::{ActionSpec, Attempt, Executor, Preview, Probe, Probed};
 use ir_core::kernel::Permit;
 use ir_core::plan::Call;
 use ir_core::{
@@ -277,7 +277,7 @@ impl Executor for AutoScalingExecutor {
         })
     }
 
-    async fn execute(&self, ctx: &Ctx, permit: Permit) -> Result<Applied> {
+    async fn execute(&self, ctx: &Ctx, permit: Permit) -> Result<Attempt> {
         let (action, group) = self.own(permit.call())?;
         // This also opens the connection and fetches the credentials, so that the effect itself is one request.
         let now = self.client.group(ctx, &group.group).await?;
@@ -288,16 +288,22 @@ impl Executor for AutoScalingExecutor {
                 let request = self.client.set_desired(&group.group, wanted);
                 let effect = permit.redeem()?;
                 let answer = in_time(ctx, COMPONENT, &effect, request.send()).await?;
-                answer.map_err(|failure| error::of_effect(COMPONENT, &what, &failure))?;
-                Ok(Applied { summary: format!("`{}` has a desired capacity of {wanted}", effect.call().target) })
+                match answer {
+                    Ok(_) => {
+                        Ok(Attempt::applied(format!("`{}` has a desired capacity of {wanted}", effect.call().target)))
+                    }
+                    Err(failure) => error::ended(COMPONENT, &what, effect, &failure),
+                }
             }
             Action::Terminate => {
                 let id = group.victim(&now, permit.call())?.to_owned();
                 let request = self.client.terminate(&id);
                 let effect = permit.redeem()?;
                 let answer = in_time(ctx, COMPONENT, &effect, request.send()).await?;
-                answer.map_err(|failure| error::of_effect(COMPONENT, &what, &failure))?;
-                Ok(Applied { summary: format!("`{id}` of `{}` goes", effect.call().target) })
+                match answer {
+                    Ok(_) => Ok(Attempt::applied(format!("`{id}` of `{}` goes", effect.call().target))),
+                    Err(failure) => error::ended(COMPONENT, &what, effect, &failure),
+                }
             }
         }
     }

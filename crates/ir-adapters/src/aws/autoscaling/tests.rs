@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use ir_core::testkit::GateRig;
+use ir_core::testkit::executor::done;
 
 use super::*;
 use crate::SystemClock;
@@ -76,7 +77,7 @@ async fn a_connection_that_breaks_after_the_send_leaves_the_effect_unknown_and_i
     let mut rig = GateRig::open(&ctx).await.unwrap();
     let (step, granted) = rig.permit(&executor, &terminate("i-ill"), 5_000).await.unwrap();
     let key = rig.gate().state().step(&step).unwrap().open.as_ref().unwrap().intent.key;
-    let error = executor.execute(&ctx, granted.permit).await.unwrap_err();
+    let error = done(executor.execute(&ctx, granted.permit).await).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unknown, "{error}");
     let sent: Vec<Asked> = double.asked().into_iter().filter(is_effect).collect();
     assert!(sent.len() == 1 && sent[0].1.contains("ShouldDecrementDesiredCapacity=false"), "{sent:?}");

@@ -25,7 +25,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use async_trait::async_trait;
 use aws_config::SdkConfig;
 use ir_core::config::Problem;
-use ir_core::execution::{ActionSpec, Applied, Executor, Preview, Probe, Probed};
+use ir_core::execution::{ActionSpec, Attempt, Executor, Preview, Probe, Probed};
 use ir_core::kernel::Permit;
 use ir_core::plan::Call;
 use ir_core::{
@@ -233,7 +233,7 @@ impl Executor for Ec2Executor {
         })
     }
 
-    async fn execute(&self, ctx: &Ctx, permit: Permit) -> Result<Applied> {
+    async fn execute(&self, ctx: &Ctx, permit: Permit) -> Result<Attempt> {
         let (id, wanted) = self.own(permit.call())?;
         // This also opens the connection and fetches the credentials, so that the effect itself is one request.
         self.checked(ctx, permit.call(), id, &wanted).await?;
@@ -241,8 +241,10 @@ impl Executor for Ec2Executor {
         let what = format!("{} of `{}`", permit.call().action, permit.call().target);
         let effect = permit.redeem()?;
         let answer = in_time(ctx, COMPONENT, &effect, request.send()).await?;
-        answer.map_err(|failure| error::of_effect(COMPONENT, &what, &failure))?;
-        Ok(Applied { summary: format!("`{id}` has the security groups {}", joined(&wanted)) })
+        match answer {
+            Ok(_) => Ok(Attempt::applied(format!("`{id}` has the security groups {}", joined(&wanted)))),
+            Err(failure) => error::ended(COMPONENT, &what, effect, &failure),
+        }
     }
 
     async fn probe(&self, ctx: &Ctx, probe: &Probe) -> Result<Probed> {

@@ -29,7 +29,7 @@ use std::collections::BTreeMap;
 use async_trait::async_trait;
 use aws_config::SdkConfig;
 use ir_core::config::Problem;
-use ir_core::execution::{ActionSpec, Applied, Executor, Preview, Probe, Probed};
+use ir_core::execution::{ActionSpec, Attempt, Executor, Preview, Probe, Probed};
 use ir_core::kernel::Permit;
 use ir_core::plan::Call;
 use ir_core::{ConfigError, Ctx, Digest, EntityId, Error, ErrorKind, PartName, Result};
@@ -286,7 +286,7 @@ impl Executor for EcsExecutor {
         })
     }
 
-    async fn execute(&self, ctx: &Ctx, permit: Permit) -> Result<Applied> {
+    async fn execute(&self, ctx: &Ctx, permit: Permit) -> Result<Attempt> {
         let (action, service) = self.own(permit.call())?;
         // This also opens the connection and fetches the credentials, so that the effect itself is one request.
         let now = self.client.service(ctx, service).await?;
@@ -322,8 +322,10 @@ impl Executor for EcsExecutor {
         let effect = permit.redeem()?;
         self.sent.remember(effect.key(), sent);
         let answer = in_time(ctx, COMPONENT, &effect, update.send()).await?;
-        answer.map_err(|failure| error::of_effect(COMPONENT, &what, &failure))?;
-        Ok(Applied { summary })
+        match answer {
+            Ok(_) => Ok(Attempt::applied(summary)),
+            Err(failure) => error::ended(COMPONENT, &what, effect, &failure),
+        }
     }
 
     async fn probe(&self, ctx: &Ctx, probe: &Probe) -> Result<Probed> {

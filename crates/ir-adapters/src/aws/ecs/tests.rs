@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use aws_credential_types::provider::error::CredentialsError;
 use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider, future};
+use ir_core::testkit::executor::done;
 use ir_core::testkit::{GateRig, signal as sources};
 use ir_core::{ActionName, ChangeKind, Cursor, Polled, SignalSource};
 use serde_json::Value;
@@ -85,7 +86,7 @@ async fn failed(reply: Reply, timeout_ms: u64) -> (Error, usize) {
     let ctx = ctx();
     let mut rig = GateRig::open(&ctx).await.unwrap();
     let (_, granted) = rig.permit(&executor, &call("ecs.rollback", json!({})), timeout_ms).await.unwrap();
-    let error = executor.execute(&ctx, granted.permit).await.unwrap_err();
+    let error = done(executor.execute(&ctx, granted.permit).await).unwrap_err();
     let sent: Vec<Asked> = double.asked().into_iter().filter(is_update).collect();
     assert!(sent.iter().all(|(_, body)| body.contains(&arn(2))), "{sent:?}");
     (error, sent.len())

@@ -24,7 +24,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use aws_config::SdkConfig;
 use ir_core::config::Problem;
-use ir_core::execution::{ActionSpec, Applied, Executor, Preview, Probe, Probed};
+use ir_core::execution::{ActionSpec, Attempt, Executor, Preview, Probe, Probed};
 use ir_core::kernel::{Effect, Permit};
 use ir_core::plan::Call;
 use ir_core::{
@@ -267,7 +267,7 @@ impl Executor for SsmExecutor {
         })
     }
 
-    async fn execute(&self, ctx: &Ctx, permit: Permit) -> Result<Applied> {
+    async fn execute(&self, ctx: &Ctx, permit: Permit) -> Result<Attempt> {
         let (command, instance) = self.own(permit.call())?;
         // This also opens the connection and fetches the credentials, so that the effect itself is one request.
         let hash = self.hash(ctx, command).await?;
@@ -275,11 +275,14 @@ impl Executor for SsmExecutor {
         let what = format!("`{}` on `{}`", command.name, permit.call().target);
         let effect = permit.redeem()?;
         let answer = in_time(ctx, COMPONENT, &effect, request.send()).await?;
-        let answer = answer.map_err(|failure| error::of_effect(COMPONENT, &what, &failure))?;
+        let answer = match answer {
+            Ok(answer) => answer,
+            Err(failure) => return error::ended(COMPONENT, &what, effect, &failure),
+        };
         let id = answer.command().and_then(|sent| sent.command_id());
         let id = id.ok_or_else(|| Error::new(ErrorKind::Unknown, COMPONENT, format!("{what}: it was given no id")))?;
         self.wait(ctx, &effect, id, instance).await?;
-        Ok(Applied { summary: format!("{what} ended well, as command `{id}`") })
+        Ok(Attempt::applied(format!("{what} ended well, as command `{id}`")))
     }
 
     async fn probe(&self, _ctx: &Ctx, probe: &Probe) -> Result<Probed> {

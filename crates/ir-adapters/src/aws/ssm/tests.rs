@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex};
 
 use ir_core::testkit::GateRig;
+use ir_core::testkit::executor::done;
 use serde_json::Value;
 
 use super::*;
@@ -64,7 +65,7 @@ async fn run(ends: Vec<Reply>, timeout_ms: u64) -> (Result<Applied>, Vec<Value>)
     let ctx = ctx();
     let mut rig = GateRig::open(&ctx).await.unwrap();
     let (_, granted) = rig.permit(&executor, &call("restart"), timeout_ms).await.unwrap();
-    let done = executor.execute(&ctx, granted.permit).await;
+    let done = done(executor.execute(&ctx, granted.permit).await);
     let sent = double.asked().into_iter().filter(is_send).map(|(_, body)| serde_json::from_str(&body).unwrap());
     (done, sent.collect())
 }

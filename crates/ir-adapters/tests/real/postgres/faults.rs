@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use ir_adapters::postgres::PostgresActions;
 use ir_core::testkit::GateRig;
+use ir_core::testkit::executor::done;
 use ir_core::{Call, Ctx, ErrorKind, Executor, Probe, Probed, StepRef};
 use serde_json::json;
 
@@ -39,7 +40,7 @@ async fn a_lost_answer_is_unknown_and_a_probe_finds_what_was_done() {
         let mut rig = GateRig::open(&ctx()).await.unwrap();
         let (step, granted) = rig.permit(&executor, &call, 3_000).await.unwrap();
         proxy.goes_wrong(Wrong::LosesTheAnswer, words, after);
-        let error = executor.execute(&ctx(), granted.permit).await.unwrap_err();
+        let error = done(executor.execute(&ctx(), granted.permit).await).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Unknown, "{call}: {error}");
         let probe = probe(&rig, &step, &call);
         let found = wait_for("the effect is found", async || {
@@ -68,7 +69,7 @@ async fn a_request_that_arrives_after_its_deadline_changes_nothing() {
         let mut rig = GateRig::open(&ctx()).await.unwrap();
         let (step, granted) = rig.permit(&executor, &call, 700).await.unwrap();
         proxy.goes_wrong(Wrong::HoldsTheRequest, words, after);
-        let error = executor.execute(&ctx(), granted.permit).await.unwrap_err();
+        let error = done(executor.execute(&ctx(), granted.permit).await).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Unknown, "{call}: {error}");
         // The engine waits for the settling time before it asks; here it is asked for after the late arrival instead.
         proxy.release().await;
@@ -93,7 +94,7 @@ async fn a_server_that_is_killed_is_away_and_acts_again_when_it_is_back() {
         let mut rig = GateRig::open(&ctx()).await.unwrap();
         let (_, granted) = rig.permit(&executor, &call, 20_000).await.unwrap();
         let folder = cluster.kill();
-        let error = executor.execute(&ctx(), granted.permit).await.unwrap_err();
+        let error = done(executor.execute(&ctx(), granted.permit).await).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
         assert!(error.is_retryable() && !granted.watch.was_redeemed(), "nothing was sent, and that is known");
         let error = executor.preview(&ctx(), &call).await.unwrap_err();
@@ -101,7 +102,7 @@ async fn a_server_that_is_killed_is_away_and_acts_again_when_it_is_back() {
         cluster.start_again(folder).await;
         let mut rig = GateRig::open(&ctx()).await.unwrap();
         let (_, granted) = rig.permit(&executor, &call, 20_000).await.unwrap();
-        executor.execute(&ctx(), granted.permit).await.unwrap();
+        done(executor.execute(&ctx(), granted.permit).await).unwrap();
         let now = cluster.value("SELECT rolconnlimit FROM pg_roles WHERE rolname = 'reports'").await;
         assert_eq!(now, round.to_string());
     }
@@ -126,7 +127,7 @@ async fn the_kept_connection_serves_when_the_server_has_none_left() {
     assert!(error.message().contains("53300"), "{error}");
     let mut rig = GateRig::open(&ctx()).await.unwrap();
     let (_, granted) = rig.permit(&ready, &end, 5_000).await.unwrap();
-    let told = ready.execute(&ctx(), granted.permit).await.unwrap().summary;
+    let told = done(ready.execute(&ctx(), granted.permit).await).unwrap().summary;
     assert_eq!(told, format!("{} sessions of role `reports` were told to end", hoard.len()));
     wait_for("there is room again", async || late.preview(&ctx(), &end).await.ok()).await;
 }
@@ -141,7 +142,7 @@ async fn a_role_that_somebody_else_is_altering_is_a_conflict_and_stays() {
     other.batch_execute("BEGIN; ALTER ROLE reports CONNECTION LIMIT 99").await.unwrap();
     let mut rig = GateRig::open(&ctx()).await.unwrap();
     let (_, granted) = rig.permit(&executor, &cap(), 5_000).await.unwrap();
-    let error = executor.execute(&ctx(), granted.permit).await.unwrap_err();
+    let error = done(executor.execute(&ctx(), granted.permit).await).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Conflict, "{error}");
     other.batch_execute("ROLLBACK").await.unwrap();
     assert_eq!(cluster.roles().await, before);

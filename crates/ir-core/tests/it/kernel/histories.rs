@@ -1,8 +1,8 @@
 //! Properties over random histories, judged by a small model that counts for itself.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use ir_core::execution::Precondition;
+use ir_core::execution::{AttemptResult, Execution, Precondition};
 use ir_core::journal::{Approved, Event, Started, StepTerms};
 use ir_core::kernel::{State, check};
 use ir_core::plan::{Call, PlanDraft, Provenance, ResponsePhase, Step, Verification};
@@ -37,6 +37,14 @@ fn recovery(n: usize) -> RecoveryClass {
         1 => RecoveryClass::Blind,
         2 => RecoveryClass::Probe { settles_within_ms: 10 },
         _ => RecoveryClass::FenceProbe,
+    }
+}
+
+/// What can be known of a lost attempt.
+fn class(n: usize, direction: Direction) -> RecoveryClass {
+    match direction {
+        Direction::Do => recovery(n),
+        Direction::Undo => recovery(n + 1),
     }
 }
 
@@ -96,6 +104,8 @@ enum Op {
     Preview(usize, bool),
     Decide(usize, Verdict, AutonomyTier),
     Approve(usize, u8),
+    /// People were reached with what the latest preview shows.
+    Deliver(usize),
     Move(usize, StepState, StepState),
     /// Goes one of the ways that the table has.
     Next(usize, usize),
@@ -108,6 +118,8 @@ enum Op {
     /// Records an intention whether the kernel would or not.
     Forge(usize, Direction, u32, u64),
     Clear(usize),
+    /// The executor answers an attempt: it had no effect, or nobody knows.
+    Answer(usize, Direction, u32, bool),
     Fence(usize),
     Halt,
     Resume,
@@ -159,8 +171,10 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
         5 => (step(), any::<bool>()).prop_map(|(n, send)| Op::TakeBack(n, send)),
         9 => (step(), direction()).prop_map(|(n, direction)| Op::Authorize(n, direction)),
         1 => (step(), direction(), 0..4_u32, 0..40_u64).prop_map(|(n, d, attempt, token)| Op::Forge(n, d, attempt, token)),
-        1 => step().prop_map(Op::Clear),
-        1 => step().prop_map(Op::Fence),
+        2 => step().prop_map(Op::Deliver),
+        2 => step().prop_map(Op::Clear),
+        3 => (step(), direction(), 1..4_u32, any::<bool>()).prop_map(|(n, d, attempt, none)| Op::Answer(n, d, attempt, none)),
+        2 => step().prop_map(Op::Fence),
         1 => Just(Op::Halt),
         4 => Just(Op::Resume),
         2 => prop_oneof![0..2_000_u64, 4_000..6_000_u64, 50_000..70_000_u64, Just(86_400_000)].prop_map(Op::Pass),
@@ -182,7 +196,10 @@ struct Model {
     /// First sends of each target.
     sends: Vec<(&'static str, Stamp)>,
     do_sends: BTreeMap<StepRef, u32>,
-    cleared: BTreeMap<StepRef, bool>,
+    /// Attempts in the step's present direction that may have had an effect, with the highest token among them.
+    doubts: BTreeMap<StepRef, (Direction, BTreeSet<u32>, u64)>,
+    delivered: BTreeMap<StepRef, (Digest, Stamp)>,
+    fences: BTreeMap<StepRef, u64>,
     token: u64,
 }
 
@@ -265,7 +282,9 @@ impl World {
                 let by = Person::named(format!("p{who}"));
                 let plan_digest = digest_of(step.plan.as_str());
                 let name = by.name.clone();
-                let approved = Approved { step: step.clone(), plan_digest, by, reason: "x".into() };
+                // What people are shown is the latest preview.
+                let covers = self.state.step(&step).and_then(|entry| entry.covers).unwrap_or(Digest::ZERO);
+                let approved = Approved { step: step.clone(), plan_digest, covers, by, reason: "x".into() };
                 if self.write(Fact::ApprovalCounted(approved)) {
                     self.model.approvals.push((step, name, stamp));
                 }
@@ -275,6 +294,11 @@ impl World {
                 if self.write(Fact::StepMoved { step: step_ref(n), from, to, because: "x".into() }) {
                     assert_eq!(before, Some(from));
                     assert!(from.may_move_to(to) && to != StepState::Intent);
+                    let doubts =
+                        self.model.doubts.remove(&step_ref(n)).map(|(_, doubts, _)| doubts).unwrap_or_default();
+                    assert!(to != StepState::NotApplied || doubts.is_empty(), "not applied, with {doubts:?} in doubt");
+                    assert!(to != StepState::Applied || !doubts.is_empty(), "applied, and nothing was sent");
+                    assert!(to != StepState::RolledBack || !doubts.is_empty(), "rolled back, and nothing was sent");
                 }
             }
             Op::Next(n, way) => {
@@ -302,6 +326,12 @@ impl World {
                 }
             }
             Op::TakeBack(n, send) => {
+                let (step, by) = (step_ref(n), PartName::new("x").unwrap());
+                let attempt = self.state.step(&step).map_or(0, |entry| entry.do_attempts);
+                let result = AttemptResult::Applied { applied: ir_core::Applied { summary: "x".into() } };
+                let after = Some(Still::STATE);
+                let direction = Direction::Do;
+                assert!(self.write(Event::Executed(Execution { step, direction, attempt, by, result, after })));
                 self.do_op(Op::Move(n, StepState::Intent, StepState::Applied));
                 self.do_op(Op::Move(n, StepState::Applied, StepState::Compensating));
                 if send {
@@ -318,7 +348,34 @@ impl World {
             }
             Op::Clear(n) => {
                 if self.write(Fact::AttemptCleared { step: step_ref(n), because: "x".into() }) {
-                    self.model.cleared.insert(step_ref(n), true);
+                    let (direction, doubts, token) = self.model.doubts.get_mut(&step_ref(n)).unwrap();
+                    doubts.clear();
+                    match class(n, *direction) {
+                        RecoveryClass::FenceProbe => assert!(self.model.fences[&step_ref(n)] > *token, "no fence"),
+                        RecoveryClass::Probe { .. } => {}
+                        class => panic!("a probe proves nothing of {class:?}"),
+                    }
+                }
+            }
+            Op::Deliver(n) => {
+                let Some(covers) = self.state.step(&step_ref(n)).and_then(|entry| entry.covers) else { return };
+                assert!(self.write(Fact::ApprovalDelivered { step: step_ref(n), covers, by: Vec::new() }));
+                self.model.delivered.insert(step_ref(n), (covers, stamp));
+            }
+            Op::Answer(n, direction, attempt, none) => {
+                let failure =
+                    ir_core::Failure { kind: ir_core::ErrorKind::Unknown, component: "x".into(), message: "x".into() };
+                let result = match none {
+                    true => AttemptResult::NotApplied { failure },
+                    false => AttemptResult::Unknown { failure },
+                };
+                let (step, by) = (step_ref(n), PartName::new("x").unwrap());
+                assert!(self.write(Event::Executed(Execution { step, direction, attempt, by, result, after: None })));
+                if let Some((of, doubts, _)) = self.model.doubts.get_mut(&step_ref(n))
+                    && none
+                    && *of == direction
+                {
+                    doubts.remove(&attempt);
                 }
             }
             Op::Fence(n) => {
@@ -326,6 +383,7 @@ impl World {
                 let fenced = ir_core::journal::Fenced { step: step_ref(n), token };
                 assert!(self.write(GateFact::Fenced(fenced)));
                 self.model.token = token;
+                self.model.fences.insert(step_ref(n), token);
             }
             Op::Halt => {
                 let epoch = self.state.halt_epoch() + 1;
@@ -394,16 +452,18 @@ impl World {
         if intent.direction == Direction::Undo {
             assert_eq!(entry.state, StepState::Compensating);
             assert_eq!(Some(&intent.call), entry.inverse.as_ref(), "the undo is the one fixed with the do");
+            self.may_follow(n, Direction::Undo);
             return;
         }
-        let (verdict, tier, decided) = &self.model.decided[&step];
+        let (verdict, tier, _) = &self.model.decided[&step];
         let (boot, now) = self.stamp();
         let first = entry.state == StepState::Ready;
         assert!(first || entry.state == StepState::Intent);
         match verdict {
             Verdict::Allow => {
                 assert!(*tier >= AutonomyTier::Veto);
-                let waited = decided.0 == boot && now - decided.1 >= 1_000_000_000;
+                let reached = self.model.delivered.get(&step).filter(|(covers, _)| Some(*covers) == entry.covers);
+                let waited = reached.is_some_and(|(_, at)| at.0 == boot && now - at.1 >= 1_000_000_000);
                 assert!(*tier > AutonomyTier::Veto || !first || waited, "the veto window is over");
             }
             Verdict::RequireApproval { quorum } if first => {
@@ -429,9 +489,19 @@ impl World {
             assert!(recent < PER_MINUTE as usize, "one change of the environment too many within a minute");
             let other = self.state.lock_of(&still_call(target(n)).target).filter(|plan| **plan != step.plan);
             assert_eq!(other, None, "the target is locked");
-        } else if recovery(n) != RecoveryClass::Keyed {
-            assert!(self.model.cleared.get(&step) == Some(&true), "sent again without a probe");
+        } else {
+            self.may_follow(n, Direction::Do);
         }
+    }
+
+    /// Another attempt may follow.
+    fn may_follow(&self, n: usize, direction: Direction) {
+        let doubts = self.model.doubts.get(&step_ref(n)).filter(|(of, _, _)| *of == direction);
+        let doubts = doubts.map(|(_, doubts, _)| doubts.clone()).unwrap_or_default();
+        assert!(
+            doubts.is_empty() || class(n, direction) == RecoveryClass::Keyed,
+            "sent again though {doubts:?} may have had an effect"
+        );
     }
 
     /// What must hold of everything that the fold takes, granted or forged.
@@ -441,12 +511,15 @@ impl World {
         assert!(intent.token > self.model.token, "tokens rise");
         self.model.token = intent.token;
         assert_eq!(self.state.lock_of(&intent.call.target), Some(&step.plan));
+        self.may_follow(n, intent.direction);
+        let doubts = self.model.doubts.entry(step.clone()).or_insert((intent.direction, BTreeSet::new(), 0));
+        assert_eq!(doubts.0, intent.direction);
+        doubts.1.insert(intent.attempt);
+        doubts.2 = intent.token;
         if intent.direction == Direction::Do {
             let sends = self.model.do_sends.entry(step.clone()).or_default();
             *sends += 1;
-            assert!(*sends == 1 || recovery(n) != RecoveryClass::Blind, "a blind step was sent twice");
             assert_eq!(intent.attempt, *sends);
-            self.model.cleared.insert(step, false);
             if intent.attempt == 1 {
                 let stamp = self.stamp();
                 self.model.sends.push((target(n), stamp));
@@ -460,6 +533,7 @@ impl World {
             assert_eq!(entry.do_attempts, sent);
             if entry.state == StepState::Intent {
                 assert!(entry.open.is_some(), "`{step}` is in flight without an attempt");
+                assert_eq!(entry.unresolved, self.model.doubts[&step].1);
                 assert_eq!(self.state.lock_of(&entry.call.target), Some(&step.plan));
             }
             if matches!(entry.state, StepState::Applied | StepState::Verifying | StepState::Unknown) {

@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use ir_core::plan::Call;
 use ir_core::{
-    ActionName, ActionSpec, Applied, Ctx, Digest, EntityId, Executor, Permit, Preview, Probe, Probed, RecoveryClass,
+    ActionName, ActionSpec, Attempt, Ctx, Digest, EntityId, Executor, Permit, Preview, Probe, Probed, RecoveryClass,
     Result, Reversibility, RiskClass,
 };
 
@@ -46,8 +46,8 @@ impl Executor for Still {
         Ok(Preview { state: Self::STATE, summary: "as it is".to_owned(), undo: Some(call.clone()) })
     }
 
-    async fn execute(&self, _ctx: &Ctx, permit: Permit) -> Result<Applied> {
-        permit.redeem().map(|_| Applied { summary: "nothing".to_owned() })
+    async fn execute(&self, _ctx: &Ctx, permit: Permit) -> Result<Attempt> {
+        permit.redeem().map(|_| Attempt::applied("nothing"))
     }
 
     async fn probe(&self, _ctx: &Ctx, _probe: &Probe) -> Result<Probed> {

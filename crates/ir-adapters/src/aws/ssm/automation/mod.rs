@@ -32,7 +32,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use aws_config::SdkConfig;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata as _;
-use ir_core::execution::{ActionSpec, Applied, Executor, Preview, Probe, Probed};
+use ir_core::execution::{ActionSpec, Attempt, Executor, Preview, Probe, Probed};
 use ir_core::kernel::{Effect, Permit};
 use ir_core::plan::Call;
 use ir_core::{
@@ -250,7 +250,7 @@ impl Executor for AutomationExecutor {
         })
     }
 
-    async fn execute(&self, ctx: &Ctx, permit: Permit) -> Result<Applied> {
+    async fn execute(&self, ctx: &Ctx, permit: Permit) -> Result<Attempt> {
         let (automation, value) = self.own(permit.call())?;
         let parameters = automation.filled(value, permit.call())?;
         // This also opens the connection and fetches the credentials, so that the effect itself is one request.
@@ -261,18 +261,19 @@ impl Executor for AutomationExecutor {
         let key = effect.key();
         let request = request.client_token(client::token(&key)).tags(client::tag(&key)?);
         let answer = in_time(ctx, COMPONENT, &effect, request.send()).await?;
-        let answer = answer.map_err(|failure| {
+        let answer = match answer {
+            Ok(answer) => answer,
             // The token is known already, so an earlier attempt came through.
-            let is_known = failure.code().is_some_and(|code| code.contains("Idempotent"));
-            match error::of_effect(COMPONENT, &what, &failure) {
-                error if is_known => Error::new(ErrorKind::Unknown, COMPONENT, error.message()),
-                error => error,
+            Err(failure) if failure.code().is_some_and(|code| code.contains("Idempotent")) => {
+                let message = format!("{what}: an earlier attempt came through");
+                return Err(Error::new(ErrorKind::Unknown, COMPONENT, message));
             }
-        })?;
+            Err(failure) => return error::ended(COMPONENT, &what, effect, &failure),
+        };
         let id = answer.automation_execution_id().filter(|id| !id.is_empty());
         let id = id.ok_or_else(|| Error::new(ErrorKind::Unknown, COMPONENT, format!("{what}: it was given no id")))?;
         self.wait(ctx, &effect, id).await?;
-        Ok(Applied { summary: format!("{what} ended well, as automation `{id}`") })
+        Ok(Attempt::applied(format!("{what} ended well, as automation `{id}`")))
     }
 
     async fn probe(&self, ctx: &Ctx, probe: &Probe) -> Result<Probed> {

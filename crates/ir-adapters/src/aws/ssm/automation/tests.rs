@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use ir_core::execution::{Catalogue, EffectKey};
 use ir_core::kernel::StepState;
 use ir_core::testkit::GateRig;
-use ir_core::testkit::executor::{self as laws, World};
+use ir_core::testkit::executor::{self as laws, World, done};
 use ir_core::{Direction, EntityId, StepRef};
 
 use super::*;
@@ -216,7 +216,7 @@ async fn an_automation_is_started_once_as_configured_and_waited_for() {
     let mut rig = GateRig::open(&ctx).await.unwrap();
     let (step, granted) = rig.permit(&executor, &stop(), 10_000).await.unwrap();
     let key = key(&rig, &step);
-    let applied = executor.execute(&ctx, granted.permit).await.unwrap();
+    let applied = done(executor.execute(&ctx, granted.permit).await).unwrap();
     assert!(applied.summary.contains("`execution-0`"), "{}", applied.summary);
     let [started] = &ssm.started()[..] else { panic!("{:?}", ssm.started()) };
     let expected = json!({
@@ -236,10 +236,11 @@ async fn the_undo_is_the_other_one_of_the_pair_under_another_token() {
     let (executor, ctx) = (executor(&double, config()), ctx());
     let mut rig = GateRig::open(&ctx).await.unwrap();
     let (step, granted) = rig.permit(&executor, &stop(), 10_000).await.unwrap();
-    executor.execute(&ctx, granted.permit).await.unwrap();
-    rig.go(&step, &[StepState::Applied, StepState::Compensating]).await.unwrap();
+    done(executor.execute(&ctx, granted.permit).await).unwrap();
+    rig.applied(&executor, &step).await.unwrap();
+    rig.go(&step, &[StepState::Compensating]).await.unwrap();
     let granted = rig.authorize(&executor, &step, Direction::Undo).await.unwrap();
-    executor.execute(&ctx, granted.permit).await.unwrap();
+    done(executor.execute(&ctx, granted.permit).await).unwrap();
     let started = ssm.started();
     let documents: Vec<&Value> = started.iter().map(|one| &one.request["DocumentName"]).collect();
     assert_eq!(documents, ["AWS-StopEC2Instance", "AWS-StartEC2Instance"]);
@@ -256,7 +257,7 @@ async fn whatever_is_not_a_success_leaves_the_effect_unknown() {
         let mut rig = GateRig::open(&ctx).await.unwrap();
         let (step, granted) = rig.permit(&executor, &restart(), 10_000).await.unwrap();
         let probe = Probe { call: restart(), key: key(&rig, &step), fence: None };
-        let error = executor.execute(&ctx, granted.permit).await.unwrap_err();
+        let error = done(executor.execute(&ctx, granted.permit).await).unwrap_err();
         assert_eq!((error.kind(), ssm.started().len()), (ErrorKind::Unknown, 1), "{end}: {error}");
         assert_eq!(executor.probe(&ctx, &probe).await.unwrap(), Probed::Unknown, "{end}");
     }
@@ -281,7 +282,7 @@ async fn only_a_refusal_by_aws_itself_says_that_nothing_was_started() {
         let (executor, ctx) = (executor(&double, config()), ctx());
         let mut rig = GateRig::open(&ctx).await.unwrap();
         let (_, granted) = rig.permit(&executor, &restart(), 5_000).await.unwrap();
-        let error = executor.execute(&ctx, granted.permit).await.unwrap_err();
+        let error = done(executor.execute(&ctx, granted.permit).await).unwrap_err();
         assert_eq!(error.kind(), kind, "{start:?}: {error}");
         for text in [format!("{executor:?}"), format!("{error:?}"), format!("{error:#}")] {
             assert!(!text.contains(CANARY) && (kind != ErrorKind::Unauthorized || !text.contains(TOKEN)), "{text}");
@@ -312,7 +313,7 @@ async fn a_lost_answer_is_settled_by_the_tag_and_a_second_attempt_starts_nothing
         *ssm.start.lock().unwrap() = Start::Runs;
         let granted = rig.authorize(&second, &step, Direction::Do).await;
         if let Ok(granted) = granted {
-            let again = second.execute(&ctx, granted.permit).await;
+            let again = done(second.execute(&ctx, granted.permit).await);
             assert_eq!(again.as_ref().err().map(Error::kind), refuses.then_some(ErrorKind::Unknown), "{again:?}");
         }
         assert_eq!(ssm.started().len(), 1, "{refuses}");
@@ -327,7 +328,7 @@ async fn one_that_does_not_end_is_told_to_stop_in_time_where_that_is_wanted() {
         let mut rig = GateRig::open(&ctx).await.unwrap();
         let (_, granted) = rig.permit(&executor, &restart(), 900).await.unwrap();
         let before = ctx.now();
-        let error = executor.execute(&ctx, granted.permit).await.unwrap_err();
+        let error = done(executor.execute(&ctx, granted.permit).await).unwrap_err();
         let took = Duration::from_nanos(ctx.now().mono_since(&before).unwrap());
         assert_eq!((error.kind(), ssm.n_stopped.load(Ordering::SeqCst)), (ErrorKind::Unknown, n_stopped), "{error}");
         assert!(took < Duration::from_secs(5), "{took:?}");
