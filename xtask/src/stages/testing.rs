@@ -63,6 +63,9 @@ impl Program {
         if deep && std::env::var_os("PROPTEST_CASES").is_none() {
             task = task.env("PROPTEST_CASES", "2048");
         }
+        if deep {
+            task = task.env("IR_MODEL_WHOLE", "1");
+        }
         Check { name: self.name.clone(), task, limit: if deep { LIMIT * DEEP } else { LIMIT }, log: log.to_owned() }
     }
 }

@@ -460,3 +460,45 @@ pub fn bodies(event: Event, facts: &[Fact]) -> Vec<Body> {
 pub(crate) fn takes(record: &Record) -> bool {
     matches!(record.body, Body::Event(_) | Body::Gate(_))
 }
+
+#[cfg(test)]
+impl Machine {
+    /// Everything that decides what may follow, with times as distances from now: for the exhaustive model.
+    pub(crate) fn essence(&self) -> String {
+        use std::fmt::Write as _;
+        let now = self.now.clone().unwrap_or_else(|| Moment {
+            wall: Timestamp::default(),
+            mono_ns: 0,
+            boot: ir_core::BootId::new("none"),
+        });
+        let mut text = format!("{:?} {}", self.kernel.halted().is_some(), self.kernel.epoch());
+        for (step, entry) in self.kernel.steps() {
+            let open = entry.open.as_ref().map(|open| {
+                let left = open.intent.deadline_mono_ns.saturating_sub(now.mono_ns);
+                (open.intent.direction, open.intent.attempt, open.intent.token, left, open.at.boot == now.boot)
+            });
+            let sent = (entry.do_attempts, entry.undo_attempts, &entry.unresolved, open, entry.fence, entry.spent);
+            let ages: Vec<Option<u64>> = entry.approvals.iter().map(|(_, at)| now.mono_since(at)).collect();
+            let asked = (entry.covers, entry.delivered.is_some(), ages, entry.decision.is_some());
+            let lock = self.kernel.lock_of(&entry.call.target).is_some();
+            let _ = write!(text, "; {step} {} {sent:?} {asked:?} {:?} {lock}", entry.state, entry.after_state);
+        }
+        for run in self.incidents.values() {
+            let _ = write!(text, "; {:?} {} {}", run.incident.state, run.diagnoses, run.plans);
+            if let Some(plan) = &run.run {
+                let waits: Vec<_> = plan.delays.iter().map(|(id, delay)| (id, delay.times, delay.total_ms)).collect();
+                let asks: Vec<_> =
+                    plan.asks.iter().map(|(id, ask)| (id, &ask.request.id, ask.delivered.len())).collect();
+                let flags = (plan.failing.is_some(), plan.taking_back, plan.overridden, plan.plan.revision);
+                let _ = write!(text, " {flags:?} {waits:?} {asks:?} {:?}", plan.verifying.keys());
+            }
+        }
+        for (timer, due) in self.timers.all() {
+            let _ = write!(text, "; {timer} in {}", due.saturating_sub(now.mono_ns));
+        }
+        for (command, _) in self.outstanding.values() {
+            let _ = write!(text, "; {}", name_of(command));
+        }
+        text
+    }
+}

@@ -14,6 +14,8 @@ pub(crate) mod status;
 
 mod backoff;
 mod guard;
+#[cfg(test)]
+mod model;
 mod observe;
 mod perform;
 mod polls;

@@ -89,6 +89,11 @@ impl Timers {
         self.0.iter().map(|(text, timer)| (text.as_str(), timer.due_mono_ns)).min_by_key(|(_, due)| *due)
     }
 
+    #[cfg(test)]
+    pub(crate) fn all(&self) -> impl Iterator<Item = (&str, u64)> {
+        self.0.iter().map(|(text, timer)| (text.as_str(), timer.due_mono_ns))
+    }
+
     /// After a restart every wait begins anew in full: what passed meanwhile cannot be proved.
     pub(crate) fn restart(&mut self, now: &Moment) {
         for timer in self.0.values_mut() {

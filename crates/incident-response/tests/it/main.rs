@@ -12,6 +12,7 @@ mod judging;
 mod plans;
 mod sinks;
 mod snapshots;
+mod soundness;
 mod stopping;
 mod undoing;
 mod world;

@@ -395,7 +395,7 @@ impl State {
                     start.map(|ns| ns.saturating_add(entry.timeout_ms.saturating_mul(1_000_000)))
                 };
                 let settled = |ns: u64| ns.saturating_add(settles_within_ms.saturating_mul(1_000_000));
-                from.map(settled).is_some_and(|settled| at.mono_ns >= settled)
+                from.map(settled).is_some_and(|settled| at.mono_ns > settled)
             }
             RecoveryClass::Keyed | RecoveryClass::Blind => false,
         };

@@ -34,10 +34,9 @@ impl Machine {
     /// The intention is durable and the effect is on its way, unless the permit was withheld.
     pub(crate) fn on_intent(&mut self, intent: &Intent) {
         let step = &intent.step;
-        self.forget_commands(|c| matches!(c, Command::Send { step: other, .. } if other == step));
+        self.end_attempt(step);
         let Some(timeout_ms) = self.kernel.step(step).map(|entry| entry.timeout_ms) else { return };
         self.start_timer(TimerKey::Deadline(step.clone()), timeout_ms);
-        self.timers.stop(&TimerKey::Retry(step.clone()));
         let now = self.now.clone();
         if let Some(run) = self.run_of(step) {
             run.delays.remove(&step.step);
@@ -45,6 +44,17 @@ impl Machine {
                 run.first_effect = run.first_effect.take().or(now);
             }
         }
+    }
+
+    /// Nothing that was begun to settle or repeat an attempt goes on: the next attempt, or the step's next state, has its own.
+    fn end_attempt(&mut self, step: &StepRef) {
+        for key in [TimerKey::Deadline, TimerKey::Probe, TimerKey::Retry] {
+            self.timers.stop(&key(step.clone()));
+        }
+        self.forget_commands(|command| match command {
+            Command::Send { step: other, .. } | Command::Probe { step: other, .. } => other == step,
+            _ => false,
+        });
     }
 
     pub(crate) fn on_refused(&mut self, step: &StepRef, direction: Direction, read: &Digest, refusals: &[Refusal]) {
@@ -151,6 +161,7 @@ impl Machine {
     }
 
     fn applied(&mut self, step: &StepRef, direction: Direction, because: &str) {
+        self.end_attempt(step);
         match direction {
             Direction::Do => {
                 self.move_step(step, StepState::Applied, because);
@@ -166,6 +177,7 @@ impl Machine {
 
     /// The latest attempt is proved to have had no effect. That says nothing of earlier ones.
     fn not_applied(&mut self, step: &StepRef, direction: Direction, failure: &Failure) {
+        self.end_attempt(step);
         let Some(entry) = self.kernel.step(step) else { return };
         let in_doubt = !entry.unresolved.is_empty();
         if direction == Direction::Do && !in_doubt && !passes_with_time(failure.kind) {
@@ -215,8 +227,10 @@ impl Machine {
             RecoveryClass::Keyed => self.again(step, because),
             RecoveryClass::FenceProbe => self.probe(step),
             RecoveryClass::Probe { settles_within_ms } => {
-                // From the deadline on, which is at most one timeout ahead; after a restart the whole wait begins anew.
-                self.start_timer(TimerKey::Probe(step.clone()), timeout_ms.saturating_add(settles_within_ms));
+                // From the deadline on, which is at most one timeout ahead; after a restart the whole wait begins anew. At its very
+                // end an effect may still land, so the probe comes after it.
+                let wait_ms = timeout_ms.saturating_add(settles_within_ms).saturating_add(1);
+                self.start_timer(TimerKey::Probe(step.clone()), wait_ms);
             }
             RecoveryClass::Blind => self.give_up_sending(step, because),
         }
