@@ -19,3 +19,8 @@ pub use ir_adapters as adapters;
 pub use ir_core as core;
 pub use ir_detect as detect;
 pub use ir_plan as plan;
+
+/// Compiles and runs the code of the guide for writing adapters.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/adapters.md")]
+struct AdaptersGuide;

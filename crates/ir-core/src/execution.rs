@@ -318,6 +318,7 @@ pub enum Probed {
 /// 9. `probe` tells the truth, or `Unknown`, and changes no workload.
 /// 10. After an effect the preview of its undo keeps the same digest until somebody else changes the target: the engine compares
 ///     it before it sends the undo.
+/// 11. `preview` and `execute` refuse an action or a target that is not its own as `Unsupported`, and send nothing.
 ///
 /// # Cancellation
 ///

@@ -86,7 +86,7 @@ where
 /// where it is certain: the request was never built or never signed, nobody took the connection, or AWS itself refused
 /// the request.
 #[cfg(any(feature = "aws-autoscaling", feature = "aws-ec2", feature = "aws-ecs", feature = "aws-ssm"))]
-fn of_effect<E>(component: &str, what: &str, error: &Failed<E>) -> Error
+pub(super) fn of_effect<E>(component: &str, what: &str, error: &Failed<E>) -> Error
 where
     E: ProvideErrorMetadata + StdError + 'static,
 {

@@ -42,6 +42,11 @@ const SETTLED: Law = Law::new(
     10,
     "After an effect the preview of its undo keeps the same digest until somebody else changes the target.",
 );
+const FOREIGN: Law = Law::new(
+    "Executor",
+    11,
+    "`preview` and `execute` refuse an action or a target that is not its own as `Unsupported`, and send nothing.",
+);
 
 /// What an executor acts on, as its tester sees it.
 #[async_trait]
@@ -61,7 +66,9 @@ pub trait World: Send + Sync {
     fn timeout_ms(&self) -> u64;
 }
 
-/// Runs every law; those of a recovery class on the actions that declare it.
+/// Runs every law; those of a recovery class on the actions that declare it. With targets in memory use the clock
+/// [`AutoClock`](super::AutoClock), which never waits; with real I/O a real clock, and a [`World::timeout_ms`] that the target can
+/// meet. Each law can also be run by itself.
 ///
 /// # Errors
 ///
@@ -72,12 +79,13 @@ pub async fn check_all(ctx: &Ctx, world: &dyn World) -> Lawful {
         law_2_preview_changes_nothing(ctx, world, &call).await?;
         law_3_nothing_without_redeeming(ctx, world, &call).await?;
         law_4_nothing_after_the_deadline(ctx, world, &call).await?;
-        law_5_errors_are_honest(ctx, world, &call).await?;
+        law_5_not_applied_is_true(ctx, world, &call).await?;
         law_6_undo_brings_back(ctx, world, &call).await?;
         law_7_a_key_has_one_effect(ctx, world, &call).await?;
         law_8_a_fence_holds(ctx, world, &call).await?;
         law_9_probe_tells_the_truth(ctx, world, &call).await?;
         law_10_the_state_after_an_effect_stays(ctx, world, &call).await?;
+        law_11_strangers_are_refused(ctx, world, &call).await?;
     }
     Ok(())
 }
@@ -166,32 +174,15 @@ pub async fn law_4_nothing_after_the_deadline(ctx: &Ctx, world: &dyn World, call
     law.same("the number of effects after the deadline", &world.effects().await, &before)
 }
 
-/// Law 5: targets and actions that are not its own, and permits that cannot be redeemed.
+/// Law 5, as far as it can be seen from outside: an attempt on a fresh target.
 ///
 /// # Errors
 ///
 /// When it does not hold.
-pub async fn law_5_errors_are_honest(ctx: &Ctx, world: &dyn World, call: &Call) -> Lawful {
+pub async fn law_5_not_applied_is_true(ctx: &Ctx, world: &dyn World, call: &Call) -> Lawful {
     let law = &HONEST;
     let executor = world.fresh().await;
     let before = world.effects().await;
-    let nobody = law.works("naming", EntityId::new("nobody-knows-this-one"))?;
-    let foreign = law.works("naming", ActionName::new("nobody.knows.this"))?;
-    let strange = [
-        ("a target that is not its own", Call { target: nobody, ..call.clone() }),
-        ("an action that is not its own", Call { action: foreign, ..call.clone() }),
-    ];
-    for (what, call) in &strange {
-        law.fails(&format!("a preview of {what}"), ErrorKind::Unsupported, executor.preview(ctx, call).await)?;
-    }
-    for (what, strange) in &strange {
-        let mut rig = law.works("opening a gate", GateRig::open(ctx).await)?;
-        let knows = Knowing { name: strange.action.clone(), of: spec(law, &*executor, call)? };
-        let granted = rig.permit_unseen(&knows, strange, world.timeout_ms()).await;
-        let (_, granted) = law.works("authorizing", granted)?;
-        law.fails(&format!("executing {what}"), ErrorKind::Unsupported, executor.execute(ctx, granted.permit).await)?;
-    }
-    law.same("the number of effects", &world.effects().await, &before)?;
     let mut rig = law.works("opening a gate", GateRig::open(ctx).await)?;
     let (_, granted) = permit(law, &mut rig, &*executor, call, world).await?;
     let ended = executor.execute(ctx, granted.permit).await;
@@ -330,6 +321,32 @@ pub async fn law_10_the_state_after_an_effect_stays(ctx: &Ctx, world: &dyn World
     law.works("waiting", ctx.sleep("law", Duration::from_millis(world.timeout_ms())).await)?;
     let second = law.works("a preview of the undo", executor.preview(ctx, &inverse).await)?;
     law.same("the digest of the state after the effect", &second.state, &first.state)
+}
+
+/// Law 11.
+///
+/// # Errors
+///
+/// When it does not hold.
+pub async fn law_11_strangers_are_refused(ctx: &Ctx, world: &dyn World, call: &Call) -> Lawful {
+    let law = &FOREIGN;
+    let executor = world.fresh().await;
+    let before = world.effects().await;
+    let nobody = law.works("naming", EntityId::new("nobody-knows-this-one"))?;
+    let foreign = law.works("naming", ActionName::new("nobody.knows.this"))?;
+    let strange = [
+        ("a target that is not its own", Call { target: nobody, ..call.clone() }),
+        ("an action that is not its own", Call { action: foreign, ..call.clone() }),
+    ];
+    for (what, strange) in &strange {
+        law.fails(&format!("a preview of {what}"), ErrorKind::Unsupported, executor.preview(ctx, strange).await)?;
+        let mut rig = law.works("opening a gate", GateRig::open(ctx).await)?;
+        let knows = Knowing { name: strange.action.clone(), of: spec(law, &*executor, call)? };
+        let granted = rig.permit_unseen(&knows, strange, world.timeout_ms()).await;
+        let (_, granted) = law.works("authorizing", granted)?;
+        law.fails(&format!("executing {what}"), ErrorKind::Unsupported, executor.execute(ctx, granted.permit).await)?;
+    }
+    law.same("the number of effects", &world.effects().await, &before)
 }
 
 /// What was done; every other end of an attempt as an error, a proved refusal too. For tests that do not care which it was.

@@ -62,10 +62,16 @@ pub struct Violation {
 
 impl fmt::Display for Violation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Law { of, number, sentence } = self.law;
+        let module = of.chars().fold(String::new(), |text, c| match (c.is_uppercase(), text.is_empty()) {
+            (true, false) => format!("{text}_{}", c.to_lowercase()),
+            _ => format!("{text}{}", c.to_lowercase()),
+        });
         write!(
             f,
-            "law {} of `{}` does not hold: {} But {}",
-            self.law.number, self.law.of, self.law.sentence, self.found
+            "law {number} of `{of}` does not hold: {sentence} But {} (to run it alone, call the function of `testkit::{module}` \
+             whose name begins `law_{number}_`)",
+            self.found
         )
     }
 }

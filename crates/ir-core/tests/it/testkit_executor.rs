@@ -247,9 +247,8 @@ async fn each_law_notices_the_executor_that_breaks_it() {
     }
     let late = toys(PROBE, Flaw::ActsAfterTheDeadline);
     noticed(laws::law_4_nothing_after_the_deadline(&ctx, &late, &call).await, 4);
-    for flaw in [Flaw::DeniesItsEffect, Flaw::ActsOnStrangers] {
-        noticed(laws::law_5_errors_are_honest(&ctx, &toys(PROBE, flaw), &call).await, 5);
-    }
+    let denies = toys(PROBE, Flaw::DeniesItsEffect);
+    noticed(laws::law_5_not_applied_is_true(&ctx, &denies, &call).await, 5);
     noticed(laws::law_6_undo_brings_back(&ctx, &toys(PROBE, Flaw::UndoesHalf), &call).await, 6);
     let keyed = toys(RecoveryClass::Keyed, Flaw::RepeatsKeys);
     noticed(laws::law_7_a_key_has_one_effect(&ctx, &keyed, &call).await, 7);
@@ -260,4 +259,6 @@ async fn each_law_notices_the_executor_that_breaks_it() {
     }
     let restless = toys(PROBE, Flaw::NeverSettles);
     noticed(laws::law_10_the_state_after_an_effect_stays(&ctx, &restless, &call).await, 10);
+    let strangers = toys(PROBE, Flaw::ActsOnStrangers);
+    noticed(laws::law_11_strangers_are_refused(&ctx, &strangers, &call).await, 11);
 }

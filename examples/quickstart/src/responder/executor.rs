@@ -39,13 +39,21 @@ impl ShopExecutor {
         Self { control }
     }
 
+    /// The service as it is now. An action or a service that is not ours is refused, for `preview` and `execute` alike.
+    async fn own(&self, call: &Call) -> Result<View> {
+        if ![RESTART, ROLLBACK, DEPLOY].contains(&call.action.as_str()) {
+            return Err(Error::new(ErrorKind::Unsupported, NAME, format!("no action is named `{}`", call.action)));
+        }
+        self.view(call.target.as_str()).await
+    }
+
     async fn view(&self, service: &str) -> Result<View> {
         let path = format!("/v1/services/{service}");
         let answer = Client::new(self.control).call(http::Call::get(&path), Duration::from_secs(2)).await;
         let (status, body) = answer.map_err(|error| unavailable(&error.to_string()))?;
         match status {
             200 => serde_json::from_slice(&body).map_err(|error| unavailable(&error.to_string())),
-            404 => Err(Error::new(ErrorKind::NotFound, NAME, format!("the shop has no service `{service}`"))),
+            404 => Err(Error::new(ErrorKind::Unsupported, NAME, format!("the shop has no service `{service}`"))),
             _ => Err(unavailable(&format!("status {status}"))),
         }
     }
@@ -91,7 +99,7 @@ impl Executor for ShopExecutor {
 
     /// What a restart relies on is the running process; what a rollback or a deploy relies on is the version in place.
     async fn preview(&self, _ctx: &Ctx, call: &Call) -> Result<Preview> {
-        let view = self.view(call.target.as_str()).await?;
+        let view = self.own(call).await?;
         let (service, version) = (&call.target, &view.version);
         let back = |action: &'static str, field: &str| Call {
             action: ActionName::literal(action),
@@ -107,16 +115,16 @@ impl Executor for ShopExecutor {
                 let to = text(call, "to").or(view.previous_version).unwrap_or_else(|| "nothing".to_owned());
                 (version.clone(), format!("{service} goes from {version} to {to}"), Some(back(DEPLOY, "version")))
             }
-            DEPLOY => {
+            _ => {
                 let to = text(call, "version").unwrap_or_default();
                 (version.clone(), format!("{service} goes from {version} to {to}"), Some(back(ROLLBACK, "to")))
             }
-            other => return Err(Error::new(ErrorKind::Unsupported, NAME, format!("no action is named `{other}`"))),
         };
         Ok(Preview { state: Digest::of(state.as_bytes()), summary, undo })
     }
 
     async fn execute(&self, ctx: &Ctx, permit: Permit) -> Result<Attempt> {
+        self.own(permit.call()).await?;
         // The last thing before the first byte goes out.
         let effect = permit.redeem()?;
         let call = effect.call();
@@ -185,4 +193,72 @@ fn lost(error: &CallError) -> Error {
 
 fn text(call: &Call, param: &str) -> Option<String> {
     call.params.get(param)?.as_str().map(str::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    use incident_response::core::testkit::{AutoClock, executor};
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    /// A control API that knows no service and counts what it is told to do.
+    struct Nowhere {
+        control: SocketAddr,
+        n_posts: Arc<AtomicU64>,
+    }
+
+    impl Nowhere {
+        async fn start() -> Self {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let (control, n_posts) = (listener.local_addr().unwrap(), Arc::new(AtomicU64::new(0)));
+            let posts = n_posts.clone();
+            tokio::spawn(async move {
+                while let Ok((mut stream, _)) = listener.accept().await {
+                    let mut head = [0; 4];
+                    if stream.read_exact(&mut head).await.is_ok() && head.starts_with(b"POST") {
+                        posts.fetch_add(1, Ordering::SeqCst);
+                    }
+                    let answer = b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+                    let _ = stream.write_all(answer).await;
+                    // What is left of the request is read, or closing would reset the answer away.
+                    let _ = stream.shutdown().await;
+                    let _ = stream.read_to_end(&mut Vec::new()).await;
+                }
+            });
+            Self { control, n_posts }
+        }
+    }
+
+    #[async_trait]
+    impl executor::World for Nowhere {
+        async fn fresh(&self) -> Arc<dyn Executor> {
+            Arc::new(ShopExecutor::new(self.control))
+        }
+
+        fn calls(&self) -> Vec<Call> {
+            let (action, target) = (ActionName::literal(RESTART), incident_response::core::EntityId::literal("orders"));
+            vec![Call { action, target, params: serde_json::Map::new() }]
+        }
+
+        async fn effects(&self) -> u64 {
+            self.n_posts.load(Ordering::SeqCst)
+        }
+
+        fn timeout_ms(&self) -> u64 {
+            10_000
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_not_ours_is_refused_before_anything_is_sent() {
+        let world = Nowhere::start().await;
+        let ctx = Ctx::new(Arc::new(AutoClock::new()));
+        let call = &executor::World::calls(&world)[0];
+        executor::law_11_strangers_are_refused(&ctx, &world, call).await.unwrap();
+    }
 }

@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
+use ir_core::Applied;
 use ir_core::testkit::GateRig;
 use ir_core::testkit::executor::done;
 use serde_json::Value;

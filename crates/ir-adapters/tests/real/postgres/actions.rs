@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use ir_adapters::postgres::{PostgresActions, PostgresActionsConfig};
 use ir_core::testkit::GateRig;
-use ir_core::testkit::executor::done;
+use ir_core::testkit::executor as attempts;
 use ir_core::{Call, Direction, ErrorKind, Executor, StepState};
 use serde_json::json;
 
@@ -14,7 +14,7 @@ use super::{PASSWORD, call, config, ctx, executor, url};
 async fn done(executor: &dyn Executor, call: &Call) -> String {
     let mut rig = GateRig::open(&ctx()).await.unwrap();
     let (_, granted) = rig.permit(executor, call, 5_000).await.unwrap();
-    done(executor.execute(&ctx(), granted.permit).await).unwrap().summary
+    attempts::done(executor.execute(&ctx(), granted.permit).await).unwrap().summary
 }
 
 /// Whether a client learns within a while that its query was cancelled or its session ended.
@@ -144,13 +144,13 @@ async fn what_is_altered_is_brought_back_in_the_whole_catalogue() {
             assert_eq!(cluster.roles().await, before, "a preview changes nothing");
             let mut rig = GateRig::open(&ctx()).await.unwrap();
             let (step, granted) = rig.permit(&executor, &call, 5_000).await.unwrap();
-            done(executor.execute(&ctx(), granted.permit).await).unwrap();
+            attempts::done(executor.execute(&ctx(), granted.permit).await).unwrap();
             let is_new = call.params.get("setting").is_none_or(|text| text != "") || role == NASTY;
             assert_eq!(cluster.roles().await != before, is_new, "{call}");
             rig.applied(&executor, &step).await.unwrap();
             rig.go(&step, &[StepState::Compensating]).await.unwrap();
             let granted = rig.authorize(&executor, &step, Direction::Undo).await.unwrap();
-            done(executor.execute(&ctx(), granted.permit).await).unwrap();
+            attempts::done(executor.execute(&ctx(), granted.permit).await).unwrap();
             assert_eq!(cluster.roles().await, before, "{former}: {call}: {}", preview.summary);
         }
     }
@@ -184,7 +184,7 @@ async fn what_may_not_be_done_is_refused_before_anything_is_sent() {
         assert!(error.message().contains(lacks), "{error}");
         let mut rig = GateRig::open(&ctx()).await.unwrap();
         let (_, granted) = rig.permit_unseen(&executor, call, 5_000).await.unwrap();
-        let error = done(executor.execute(&ctx(), granted.permit).await).unwrap_err();
+        let error = attempts::done(executor.execute(&ctx(), granted.permit).await).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Unauthorized, "{error}");
         assert!(!granted.watch.was_redeemed(), "{call}");
     }
