@@ -8,7 +8,7 @@ use ir_core::journal::{Body, CommandId, Event, Fact, GateFact, Observed, Record,
 use ir_core::kernel::{AuthorizeRequest, Authorized};
 use ir_core::{
     ApprovalRequest, AttemptResult, AuditSink, Ctx, ErrorKind, Execution, Executor, Failure, Gate, Journal, PartName,
-    Result, StepRef, StepState, Stop,
+    Problem, Result, StepRef, StepState, Stop,
 };
 use tokio::sync::{broadcast, mpsc, watch};
 use tokio::task::JoinSet;
@@ -43,6 +43,8 @@ pub(crate) struct Shell {
     pub(crate) records: broadcast::Sender<Record>,
     pub(crate) renew_every_ns: u64,
     pub(crate) work: Work,
+    /// What is doubtful in the configuration.
+    pub(crate) warnings: Vec<Problem>,
 }
 
 /// What is under way.
@@ -362,6 +364,7 @@ impl Shell {
             dropped: self.work.dropped,
             rounds: self.work.rounds,
             failing: self.work.failing.clone(),
+            warnings: self.warnings.clone(),
         }));
     }
 }
