@@ -355,7 +355,7 @@ impl tracing::Subscriber for Warnings {
 }
 
 #[tokio::test(start_paused = true)]
-async fn documents_that_can_hardly_be_meant_together_are_said() {
+async fn documents_that_can_hardly_be_meant_together_are_reported() {
     let (world, clock, journal) = (World::new(RecoveryClass::Keyed), SimClock::new(), MemoryJournal::new());
     let bare = || Responder::builder().clock(clock.clone()).journal(journal.clone()).source(Eyes(world.clone()));
     let acting = || bare().executor(Hands(world.clone())).topology(topology());
@@ -368,7 +368,7 @@ async fn documents_that_can_hardly_be_meant_together_are_said() {
         .unwrap()
     };
     let policy = |text: &str| Policy::parse(text, "policy.toml").unwrap();
-    // One row a combination, and what is said of it.
+    // One row a combination, and its warnings.
     let empty = "topology.toml: the topology has no entity: no signal belongs to anything, and nothing can be acted on";
     let no_tier = "policy.toml: `tier` is not given, so the policy only observes: no playbook does anything";
     let no_policy = "`policy`: is missing: without one nothing is done, whatever playbooks say";

@@ -1,4 +1,4 @@
-//! Tests of the names in a policy: what forbids by a name that nothing has is refused, everything else of the kind is said.
+//! Tests of the names in a policy: what forbids by a name that nothing has is refused, everything else of the kind is a warning.
 
 use ir_core::{ClassName, Entity, Findings, Problem, Topology, TopologyDocument, Vocabulary};
 use proptest::prelude::*;
@@ -164,7 +164,7 @@ fn targets_that_come_and_go_are_counted_and_nothing_else_is_forgiven() {
 }
 
 #[test]
-fn a_rule_without_when_and_an_empty_list_are_said() {
+fn a_rule_without_when_and_an_empty_list_are_reported() {
     let found = check(&rules(&["a permit", "b deny when = {}", "c deny when = { kinds = [], provenance = [] }"]));
     let wanted = [
         "policy.toml:2: `rule[0]`: rule `a` has no `when`, so it fits every step; `when = {}` says so",
@@ -176,7 +176,7 @@ fn a_rule_without_when_and_an_empty_list_are_said() {
 }
 
 #[test]
-fn every_limit_that_is_looser_than_the_kernels_is_said_to_have_no_effect() {
+fn every_limit_that_is_looser_than_the_kernels_is_reported() {
     let looser = [
         ("group_percent", 100, 5),
         ("per_environment", 1000, 10),
