@@ -2,14 +2,18 @@
 
 use std::fmt;
 
+use serde::Serialize;
+
 use crate::error::{Error, ErrorKind};
 
-/// One mistake.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// One mistake, or one thing that is doubtful.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Problem {
     /// The document, if there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub origin: Option<String>,
     /// The line in it, from 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub line: Option<usize>,
     /// The field: `rule[2].when.action`. Empty for the document as a whole.
     pub field: String,
@@ -45,6 +49,23 @@ impl fmt::Display for Problem {
             (None, None) => {}
         }
         if self.field.is_empty() { f.write_str(&self.message) } else { write!(f, "`{}`: {}", self.field, self.message) }
+    }
+}
+
+/// What a check of a document beside others found.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Findings {
+    /// What must be mended before anything starts.
+    pub errors: Vec<Problem>,
+    /// What may be meant, and probably is not.
+    pub warnings: Vec<Problem>,
+}
+
+impl Findings {
+    /// These and those of `other`.
+    pub fn extend(&mut self, other: Self) {
+        self.errors.extend(other.errors);
+        self.warnings.extend(other.warnings);
     }
 }
 

@@ -149,6 +149,9 @@ crate::forward! {
     }
 }
 
+/// The class of an incident of which no classifier could tell what it is.
+pub const UNKNOWN_CLASS: &str = "unknown";
+
 /// What an incident is, and how sure that is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -175,6 +178,7 @@ pub struct Classification {
 /// 1. The same incident and hypothesis give the same answer.
 /// 2. An incident without anomalies is `InvalidInput`.
 /// 3. A classification cites at least one reason.
+/// 4. `classes` is the same at every call, and names every class that a classification can have, [`UNKNOWN_CLASS`] excepted.
 ///
 /// # Cancellation
 ///
@@ -188,6 +192,10 @@ pub trait Classifier: Debug + Send + Sync + 'static {
     /// The part's name, for records and messages.
     fn name(&self) -> &str;
 
+    /// The classes it can give. Policy and playbooks may name these and no others: a rule about a class that no incident can be
+    /// of never fits.
+    fn classes(&self) -> Vec<ClassName>;
+
     /// The class of `incident`, given what is thought to have caused it.
     async fn classify(&self, ctx: &Ctx, incident: &Incident, hypothesis: &Hypothesis) -> Result<Classification>;
 }
@@ -195,6 +203,7 @@ pub trait Classifier: Debug + Send + Sync + 'static {
 crate::forward! {
     Classifier {
         fn name(&self) -> &str;
+        fn classes(&self) -> Vec<ClassName>;
         async fn classify(&self, ctx: &Ctx, incident: &Incident, hypothesis: &Hypothesis) -> Result<Classification>;
     }
 }

@@ -35,6 +35,7 @@ pub mod id;
 pub mod score;
 pub mod time;
 pub mod topology;
+pub mod vocabulary;
 
 #[cfg(feature = "testkit")]
 pub mod testkit;
@@ -42,7 +43,7 @@ pub mod testkit;
 pub use anomaly::{
     Anomaly, Detector, Direction as AnomalyDirection, Feedback, Phase, Snapshot, SnapshotStore, Symptom,
 };
-pub use config::{ConfigError, Problem, Secret};
+pub use config::{ConfigError, Findings, Problem, Secret};
 pub use ctx::{Ctx, Stop};
 pub use decision::{
     Answer, ApprovalAnswer, ApprovalRequest, Approver, AutonomyTier, Decision, Person, Quorum, StepChange, Verdict,
@@ -61,13 +62,14 @@ pub use id::{
 };
 pub use incident::{
     Classification, Classifier, CorrelationInput, Correlator, Grouping, Incident, IncidentState, Placement, Severity,
+    UNKNOWN_CLASS,
 };
 pub use journal::{AuditSink, Journal, MemoryJournal, Record};
 pub use kernel::{Effect, Fence, Gate, HaltHandle, Permit, StepState};
 pub use lesson::{Lesson, LessonQuery, LessonStore, Tried};
 pub use outcome::{Check, Holds, Outcome, Reading, Recovery, Verified, Verifier};
 pub use plan::{
-    Call, Comparison, Limit, Plan, PlanDraft, PlanInput, Planned, Planner, Provenance, ResponsePhase, Step,
+    Call, Comparison, Limit, Plan, PlanDraft, PlanInput, Planned, Planner, Provenance, ResponsePhase, Step, StepCycle,
     Verification,
 };
 pub use score::{Measured, Probability, Score};
@@ -77,3 +79,4 @@ pub use signal::{
 };
 pub use time::{BootId, Clock, ManualClock, Moment, Timestamp, Window};
 pub use topology::{Dependency, Topology, TopologyDocument};
+pub use vocabulary::{NameKind, Vocabulary};

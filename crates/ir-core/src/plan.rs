@@ -290,8 +290,8 @@ impl Plan {
                 }
             }
         }
-        if let Some(step) = find_cycle(&draft.steps) {
-            problems.push(Problem::at("steps", format!("`{step}` waits for itself")));
+        for cycle in cycles(draft.steps.iter().map(|step| (&step.id, step.after.as_slice()))) {
+            problems.push(Problem::at(format!("steps[{}].after", cycle.first), cycle.to_string()));
         }
         ConfigError::check(problems, Self { draft })
     }
@@ -337,20 +337,69 @@ fn check_call(call: &Call, catalogue: &Catalogue, topology: &Topology, field: &s
     }
 }
 
-/// The first step that depends on itself. `after` names of no step are someone else's problem.
-fn find_cycle(steps: &[Step]) -> Option<&StepId> {
-    let mut done: BTreeSet<&StepId> = BTreeSet::new();
-    loop {
-        let before = done.len();
-        for step in steps {
-            let ready = step.after.iter().all(|a| done.contains(a) || !steps.iter().any(|s| s.id == *a));
-            if ready {
-                done.insert(&step.id);
+/// Steps that wait for each other, so that none can ever begin.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StepCycle<'a> {
+    /// The steps, each followed by one that it waits for, and the last by the first.
+    pub steps: Vec<&'a StepId>,
+    /// The index of the first of them among all steps.
+    pub first: usize,
+}
+
+impl std::fmt::Display for StepCycle<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.steps.as_slice() {
+            [one] => write!(f, "`{one}` waits for itself"),
+            steps => {
+                f.write_str("steps wait for each other: ")?;
+                steps.iter().try_for_each(|step| write!(f, "`{step}` -> "))?;
+                steps.first().map_or(Ok(()), |first| write!(f, "`{first}`"))
             }
         }
-        if done.len() == before {
-            return steps.iter().map(|s| &s.id).find(|id| !done.contains(id));
+    }
+}
+
+/// The cycles among `steps`, each given by its name and by those it waits for: no step is in two, and without them there is no
+/// further one. Names of no step are passed over. Takes time by the square of the number of steps.
+pub fn cycles<'a>(steps: impl IntoIterator<Item = (&'a StepId, &'a [StepId])>) -> Vec<StepCycle<'a>> {
+    let steps: Vec<_> = steps.into_iter().collect();
+    let mut left: BTreeMap<&StepId, (usize, &[StepId])> = BTreeMap::new();
+    for (n, (id, after)) in steps.iter().enumerate() {
+        left.entry(id).or_insert((n, after));
+    }
+    let mut found = Vec::new();
+    loop {
+        // What waits for nothing that is left is in no cycle.
+        loop {
+            let waiting: BTreeSet<&StepId> = left.keys().copied().collect();
+            let before = left.len();
+            left.retain(|_, (_, after)| after.iter().any(|step| waiting.contains(step)));
+            if left.len() == before {
+                break;
+            }
         }
+        // Everything that is left waits for something that is left, so going on from any of them comes to a cycle.
+        let Some((start, _)) = left.iter().min_by_key(|(_, (n, _))| *n) else { return found };
+        let mut way = vec![*start];
+        let cycle = loop {
+            let next = way
+                .last()
+                .and_then(|step| left.get(step))
+                .and_then(|(_, after)| after.iter().find_map(|step| left.get_key_value(step)).map(|(step, _)| *step));
+            let Some(next) = next else { return found };
+            match way.iter().position(|step| *step == next) {
+                Some(at) => break way.split_off(at),
+                None => way.push(next),
+            }
+        };
+        // It is told from the step that stands first.
+        let index = |step: &&StepId| left.get(*step).map_or(usize::MAX, |(n, _)| *n);
+        let at = (0..cycle.len()).min_by_key(|at| index(&cycle[*at])).unwrap_or_default();
+        let mut cycle = cycle;
+        cycle.rotate_left(at);
+        let first = cycle.first().map_or(0, index);
+        left.retain(|step, _| !cycle.contains(step));
+        found.push(StepCycle { steps: cycle, first });
     }
 }
 

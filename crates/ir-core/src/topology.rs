@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::config::{ConfigError, Problem};
-use crate::document;
+use crate::document::{self, Places};
 use crate::entity::{Entity, EntityId};
 use crate::score::Probability;
 
@@ -81,6 +81,7 @@ pub struct TopologyDocument {
 pub struct Topology {
     entities: BTreeMap<EntityId, Entity>,
     dependencies: Vec<Dependency>,
+    places: Places,
 }
 
 impl Topology {
@@ -101,8 +102,10 @@ impl Topology {
         for (n, dependency) in document.dependency.iter().enumerate() {
             for (field, id) in [("from", &dependency.from), ("to", &dependency.to)] {
                 if !entities.contains_key(id) {
-                    problems
-                        .push(Problem::at(format!("dependency[{n}].{field}"), format!("no entity is named `{id}`")));
+                    let near = document::nearest(id.as_str(), entities.keys().map(EntityId::as_str));
+                    let hint = near.map(|near| format!(": did you mean `{near}`?")).unwrap_or_default();
+                    let message = format!("no entity is named `{id}`{hint}");
+                    problems.push(Problem::at(format!("dependency[{n}].{field}"), message));
                 }
             }
             if dependency.from == dependency.to {
@@ -115,7 +118,7 @@ impl Topology {
         let mut dependencies = document.dependency;
         dependencies.sort_by(|a, b| (&a.from, &a.to, &a.kind).cmp(&(&b.from, &b.to, &b.kind)));
         dependencies.dedup_by(|a, b| a.from == b.from && a.to == b.to && a.kind == b.kind);
-        ConfigError::check(problems, Self { entities, dependencies })
+        ConfigError::check(problems, Self { entities, dependencies, places: Places::default() })
     }
 
     /// Reads TOML or JSON (a text that starts with `{`); `origin` names it in errors.
@@ -124,7 +127,15 @@ impl Topology {
     ///
     /// All problems at once, each with its line and field.
     pub fn parse(text: &str, origin: &str) -> Result<Self, ConfigError> {
-        document::read(text, origin, Self::new)
+        document::read_with_places(text, origin, |document, places| {
+            Ok(Self { places: places.clone(), ..Self::new(document)? })
+        })
+    }
+
+    /// Where its fields stand, if it was read from a document.
+    #[must_use]
+    pub const fn places(&self) -> &Places {
+        &self.places
     }
 
     /// The entity of that name.

@@ -9,8 +9,8 @@ use ir_core::journal::{Body, Event, PartRecord, Started};
 use ir_core::kernel::{GateConfig, RequiredSink};
 use ir_core::{
     Approver, AuditSink, Catalogue, Classifier, Clock, ConfigError, Correlator, Ctx, Cursor, Detector, Diagnoser,
-    Digest, Executor, Feedback, Gate, Journal, LessonStore, PartName, Planner, Problem, Record, Result, SignalSource,
-    SnapshotStore, Topology, Verifier,
+    Digest, Executor, Feedback, Findings, Gate, Journal, LessonStore, PartName, Planner, Problem, Record, Result,
+    SignalSource, SnapshotStore, Topology, Verifier, Vocabulary,
 };
 use ir_plan::decision::Policy;
 use ir_plan::plan::{PlaybookPlanner, Playbooks};
@@ -24,6 +24,7 @@ use super::perform::Parts;
 use super::polls::Polls;
 use super::replay::Replayer;
 use super::shell::{Shell, Work};
+use super::status::Status;
 
 /// While this variable is set to anything but nothing, `0` or `false`, no responder is built: it only ever prevents a start.
 pub const STOP_VARIABLE: &str = "INCIDENT_RESPONSE_STOP";
@@ -49,6 +50,7 @@ pub struct Builder {
     sinks: Vec<Arc<dyn AuditSink>>,
     required_sinks: Vec<Arc<dyn AuditSink>>,
     topology: Option<Topology>,
+    entities_change: bool,
     policy: Option<Policy>,
     settings: EngineSettings,
 }
@@ -126,7 +128,15 @@ impl Builder {
     /// Who depends on whom. Required.
     #[must_use]
     pub fn topology(mut self, topology: Topology) -> Self {
-        self.topology = Some(topology);
+        (self.topology, self.entities_change) = (Some(topology), false);
+        self
+    }
+
+    /// The same, read from a platform whose entities come and go. A policy or playbook may name entities that are not there now:
+    /// a warning says how many, while with [`topology`](Self::topology) such a name is an error.
+    #[must_use]
+    pub fn discovered_topology(mut self, topology: Topology) -> Self {
+        (self.topology, self.entities_change) = (Some(topology), true);
         self
     }
 
@@ -151,12 +161,14 @@ impl Builder {
         self
     }
 
-    /// Checks everything. Nothing is opened or connected to.
+    /// Checks everything. Nothing is opened or connected to. What is doubtful is logged here, and kept in
+    /// [`Responder::warnings`] and [`Status::warnings`](super::status::Status::warnings).
     ///
     /// # Errors
     ///
     /// All mistakes at once: what is missing, names used twice, actions that two executors claim, playbooks and policy that name
-    /// actions or entities nobody has, settings out of range, and the stop variable.
+    /// actions or entities that there are not, rules and freezes that forbid something by a kind, environment or class that
+    /// there is not, settings out of range, and the stop variable.
     pub fn build(self) -> Result<Responder, ConfigError> {
         let mut problems = self.settings.problems();
         if std::env::var(STOP_VARIABLE).is_ok_and(|value| !matches!(value.as_str(), "" | "0" | "false")) {
@@ -202,26 +214,59 @@ impl Builder {
                 Catalogue::default()
             }
         };
+        let parts = crate::defaults::parts(&mut problems);
+        let classifier = self.classifier.as_ref().or(parts.as_ref().map(|defaults| &defaults.classifier));
+        let mut vocabulary =
+            Vocabulary::new(&catalogue, &topology, classifier.into_iter().flat_map(|one| one.classes()));
+        if self.entities_change {
+            vocabulary = vocabulary.with_changing_entities();
+        }
+        let mut found = self.doubts();
         if let Some(playbooks) = &self.playbooks {
-            problems.extend(playbooks.check_against(&catalogue, &topology));
+            found.extend(playbooks.check_against(&catalogue, &vocabulary));
         }
         if let Some(policy) = &policy {
-            problems.extend(policy.check_against(&catalogue, &topology));
+            found.extend(policy.check_against(&vocabulary));
             let asks = matches!(policy.tier(), ir_core::AutonomyTier::Approve | ir_core::AutonomyTier::Veto);
             if asks && self.approvers.is_empty() {
                 problems.push(Problem::at("approver", format!("is missing: tier `{}` asks people", policy.tier())));
             }
         }
-        let parts = crate::defaults::parts(&mut problems);
+        problems.extend(found.errors);
+        let warnings = found.warnings;
         match (name, policy, self.journal.clone(), parts) {
             (Some(name), Some(policy), Some(journal), Some(defaults)) if problems.is_empty() => {
                 let config = EngineConfig { topology, catalogue, policy, settings: self.settings.clone() };
                 let recorded = as_recorded("settings", &config.to_value()?)
                     .map_err(|error| ConfigError::one(Problem::at("", error.message())))?;
-                Ok(Responder { name, journal, config, recorded, executors, defaults, builder: self })
+                for warning in &warnings {
+                    tracing::warn!(%warning, "the configuration is doubtful");
+                }
+                Ok(Responder { name, journal, config, recorded, executors, defaults, warnings, builder: self })
             }
             _ => Err(ConfigError::of(problems)),
         }
+    }
+
+    /// What each document says well enough, and what together can hardly be meant.
+    fn doubts(&self) -> Findings {
+        let mut warnings = Vec::new();
+        if let Some(empty) = self.topology.as_ref().filter(|topology| topology.entities().len() == 0) {
+            let message = "the topology has no entity: no signal belongs to anything, and nothing can be acted on";
+            warnings.push(empty.places().locate(Problem::at("", message)));
+        }
+        let has_playbooks = self.playbooks.as_ref().is_some_and(|playbooks| playbooks.iter().len() > 0);
+        match &self.policy {
+            None if has_playbooks => {
+                warnings.push(Problem::at("policy", "is missing: without one nothing is done, whatever playbooks say"));
+            }
+            Some(policy) if has_playbooks && !policy.gives_tier() => {
+                let message = "`tier` is not given, so the policy only observes: no playbook does anything";
+                warnings.push(policy.places().locate(Problem::at("", message)));
+            }
+            _ => {}
+        }
+        Findings { errors: Vec::new(), warnings }
     }
 
     /// Names that are no names, or that two parts of a kind share.
@@ -266,6 +311,7 @@ pub struct Responder {
     recorded: serde_json::Value,
     executors: BTreeMap<ir_core::ActionName, Arc<dyn Executor>>,
     defaults: crate::defaults::Defaults,
+    warnings: Vec<Problem>,
     builder: Builder,
 }
 
@@ -284,6 +330,13 @@ impl Responder {
         Builder::default()
     }
 
+    /// What is doubtful in the configuration: it may be meant, and probably is not. A name in a permit or a playbook that nothing
+    /// has, a rule without a condition, a limit that has no effect, an empty topology, playbooks beside a policy without a tier.
+    #[must_use]
+    pub fn warnings(&self) -> &[Problem] {
+        &self.warnings
+    }
+
     /// Opens the journal, reads it, and finds the state again in which the process before left off.
     ///
     /// # Errors
@@ -291,7 +344,7 @@ impl Responder {
     /// Those of the journal; `Conflict` when another process writes it, or when this version comes to other conclusions from
     /// its records than were recorded.
     pub async fn open(self) -> Result<Engine> {
-        let Self { name, journal, config, recorded, executors, defaults, builder } = self;
+        let Self { name, journal, config, recorded, executors, defaults, warnings, builder } = self;
         let clock = builder.clock.clone().unwrap_or_else(|| defaults.clock.clone());
         let (ctx, stop) = Ctx::stoppable(clock.clone());
         let settings = config.settings.clone();
@@ -360,7 +413,7 @@ impl Responder {
             forgetful,
         });
         let (requests_in, requests) = mpsc::channel(64);
-        let (status, status_out) = watch::channel(Arc::default());
+        let (status, status_out) = watch::channel(Arc::new(Status { warnings: warnings.clone(), ..Status::default() }));
         let records = broadcast::Sender::new(4096);
         let handle =
             Handle { requests: requests_in, halt: gate.halt_handle(), status: status_out, records: records.clone() };
@@ -380,6 +433,7 @@ impl Responder {
             records,
             renew_every_ns: settings.lease_ms.saturating_mul(1_000_000) / 3,
             work: Work::default(),
+            warnings,
         };
         shell.write_owed(owed).await?;
         Ok(Engine { shell, started, handle })

@@ -9,7 +9,8 @@ use ir_core::kernel::{AuthorizeRequest, Fence, PermitWatch};
 use ir_core::{
     ActionName, Approver, Attempt, AttemptResult, Case, Catalogue, Check, Classifier, CorrelationInput, Correlator,
     Ctx, Diagnoser, Digest, Direction, Error, ErrorKind, Execution, Executor, Failure, IncidentId, Lesson, LessonStore,
-    PartName, Permit, PlanInput, Planned, Planner, Precondition, Probe, Probed, Result, StepRef, Topology, Verifier,
+    PartName, Permit, PlanInput, Planned, Planner, Precondition, Probe, Probed, Result, StepRef, Topology,
+    UNKNOWN_CLASS, Verifier,
 };
 use ir_detect::observations::ObservationStore;
 
@@ -143,7 +144,14 @@ impl Parts {
             }
             Job::Classify(about) => {
                 let part = &self.classifier;
-                Report::Classified(ctx.run(part.name(), part.classify(ctx, &about.0, &about.1)).await?)
+                let found = ctx.run(part.name(), part.classify(ctx, &about.0, &about.1)).await?;
+                // Rules were checked against the classes that it names. One beside them would slip past those that forbid, so it
+                // counts as unknown, which no rule that forbids lets pass.
+                if found.class.as_str() != UNKNOWN_CLASS && !part.classes().contains(&found.class) {
+                    let message = format!("`{}` is not among the classes that it names", found.class);
+                    return Err(Error::new(ErrorKind::InvalidInput, part.name(), message));
+                }
+                Report::Classified(found)
             }
             Job::Plan(input) => Report::Planned(self.plan(ctx, &input).await?),
             Job::Preview(call) => {

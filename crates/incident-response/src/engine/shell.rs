@@ -7,8 +7,8 @@ use std::sync::Arc;
 use ir_core::journal::{Body, CommandId, Event, Fact, GateFact, Observed, Record, Report};
 use ir_core::kernel::{AuthorizeRequest, Authorized};
 use ir_core::{
-    AttemptResult, AuditSink, Ctx, Direction, ErrorKind, Execution, Executor, Failure, Gate, Journal, PartName, Result,
-    Stop,
+    AttemptResult, AuditSink, Ctx, Direction, ErrorKind, Execution, Executor, Failure, Gate, Journal, PartName,
+    Problem, Result, Stop,
 };
 use tokio::sync::{broadcast, mpsc, watch};
 use tokio::task::JoinSet;
@@ -43,6 +43,8 @@ pub(crate) struct Shell {
     pub(crate) records: broadcast::Sender<Record>,
     pub(crate) renew_every_ns: u64,
     pub(crate) work: Work,
+    /// What is doubtful in the configuration.
+    pub(crate) warnings: Vec<Problem>,
 }
 
 /// What is under way.
@@ -370,6 +372,7 @@ impl Shell {
             dropped: self.work.dropped,
             rounds: self.work.rounds,
             failing: self.work.failing.clone(),
+            warnings: self.warnings.clone(),
         }));
     }
 }

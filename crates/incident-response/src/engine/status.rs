@@ -1,6 +1,6 @@
 //! What is going on, as plain data for people and consoles.
 
-use ir_core::{ApprovalRequest, Direction, Failure, Incident, StepRef, StepState};
+use ir_core::{ApprovalRequest, Direction, Failure, Incident, Problem, StepRef, StepState};
 use serde::Serialize;
 
 /// A snapshot of the engine.
@@ -24,6 +24,8 @@ pub struct Status {
     pub rounds: u64,
     /// Sources and detectors that failed in the last round: what they would have told is not known.
     pub failing: Vec<Failure>,
+    /// What is doubtful in the configuration, as [`Responder::warnings`](crate::Responder::warnings) has it.
+    pub warnings: Vec<Problem>,
 }
 
 /// Where a step stands.

@@ -3,8 +3,9 @@
 use incident_response::core::*;
 use incident_response::plan::decision::Policy;
 use incident_response::plan::plan::Playbooks;
-use incident_response::{EngineSettings, Load, LoadDir, Responder, STOP_VARIABLE};
+use incident_response::{Builder, EngineSettings, Load, LoadDir, Responder, STOP_VARIABLE};
 
+use crate::hostile::{Says, part};
 use crate::world::*;
 
 fn lines(error: &ConfigError) -> Vec<String> {
@@ -181,8 +182,218 @@ fn several_bad_files_are_told_at_once_with_line_and_field() {
         std::fs::remove_file(folder.path().join(name)).unwrap();
     }
     let error = Playbooks::from_dir(folder.path()).unwrap_err();
-    assert_eq!(error.problems().len(), 2, "{error}");
+    // `f.json` has two: its version, and that it has no step.
+    assert_eq!(error.problems().len(), 3, "{error}");
     std::fs::remove_file(folder.path().join("b-syntax.toml")).unwrap();
     std::fs::remove_file(folder.path().join("f.json")).unwrap();
     assert_eq!(Playbooks::from_dir(folder.path()).unwrap().iter().len(), 1);
+}
+
+/// A worker and a database of the world, in production and staging.
+const FLEET: &str = "[[entity]]\nid = \"middle\"\nkind = \"worker\"\nenvironment = \"production\"\n\
+    [[entity]]\nid = \"back\"\nkind = \"database\"\nenvironment = \"staging\"\n";
+
+const PERMIT: &str =
+    "tier = \"act\"\n[[rule]]\nname = \"heal\"\neffect = \"permit\"\nwhen = { actions = [\"world.heal\"] }\n";
+
+/// The fleet under `PERMIT` and `more`, which begins at line 6.
+fn fleet(more: &str) -> Builder {
+    let (world, clock, journal) = (World::new(RecoveryClass::Keyed), SimClock::new(), MemoryJournal::new());
+    responder(&world, &clock, &journal, "act")
+        .topology(Topology::parse(FLEET, "topology.toml").unwrap())
+        .policy(Policy::parse(&format!("{PERMIT}{more}"), "policy.toml").unwrap())
+}
+
+fn warnings(builder: Builder) -> Vec<String> {
+    builder.build().unwrap().warnings().iter().map(ToString::to_string).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_misspelt_name_in_a_deny_or_freeze_does_not_build() {
+    let rule =
+        |effect: &str, when: &str| format!("[[rule]]\nname = \"never\"\neffect = \"{effect}\"\nwhen = {{ {when} }}\n");
+    let freeze = "[[freeze]]\nname = \"year end\"\nfrom = \"2026-12-20T00:00:00Z\"\nuntil = \"2027-01-05T00:00:00Z\"\n";
+    let guards = |name: &str| format!("{name} guards nothing by this name: ");
+    let rule_guards = guards("rule `never`");
+    // One row a place where a name guards: the text, and the message about it.
+    let table = [
+        (
+            rule("deny", "kinds = [\"wroker\"]"),
+            format!(
+                "policy.toml:9: `rule[1].when.kinds[0]`: {rule_guards}no entity is of kind `wroker`: did you mean `worker`?"
+            ),
+        ),
+        (
+            rule("require_approval", "kinds = [\"database\", \"workers\"]"),
+            format!(
+                "policy.toml:9: `rule[1].when.kinds[1]`: {rule_guards}no entity is of kind `workers`: did you mean `worker`?"
+            ),
+        ),
+        (
+            rule("deny", "environments = [\"Production\"]"),
+            format!(
+                "policy.toml:9: `rule[1].when.environments[0]`: {rule_guards}no entity runs in the environment `Production`: \
+                 did you mean `production`?"
+            ),
+        ),
+        (
+            rule("deny", "classes = [\"bad_deploys\"]"),
+            format!(
+                "policy.toml:9: `rule[1].when.classes[0]`: {rule_guards}no incident is of class `bad_deploys`: \
+                 did you mean `bad_deploy`?"
+            ),
+        ),
+        (
+            rule("deny", "kinds = [\"appliance\"]"),
+            format!(
+                "policy.toml:9: `rule[1].when.kinds[0]`: {rule_guards}no entity is of kind `appliance`; there is: `database`, \
+                 `worker`; a name that is guarded in advance belongs in `[vocabulary]`"
+            ),
+        ),
+        (
+            format!("{freeze}environments = [\"staging\", \"prod\"]\n"),
+            format!(
+                "policy.toml:10: `freeze[0].environments[1]`: {}no entity runs in the environment `prod`; there is: \
+                 `production`, `staging`; a name that is guarded in advance belongs in `[vocabulary]`",
+                guards("freeze `year end`")
+            ),
+        ),
+    ];
+    for (text, wanted) in &table {
+        assert_eq!(lines(&fleet(text).build().unwrap_err()), [wanted.as_str()]);
+    }
+    // All at once, and spelt well none.
+    let all: String = table.iter().map(|(text, _)| text.as_str()).collect::<String>();
+    let numbered = all
+        .split("\"never\"")
+        .enumerate()
+        .map(|(n, text)| if n == 0 { text.to_owned() } else { format!("\"never {n}\"{text}") });
+    assert_eq!(fleet(&numbered.collect::<String>()).build().unwrap_err().problems().len(), table.len());
+    let sound =
+        rule("deny", "kinds = [\"worker\"], environments = [\"production\"], classes = [\"bad_deploy\", \"unknown\"]");
+    let sound = format!("{sound}{freeze}environments = [\"production\"]\n");
+    assert!(warnings(fleet(&sound)).is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_classes_are_those_of_the_classifier() {
+    let deny = "[[rule]]\nname = \"never\"\neffect = \"deny\"\nwhen = { classes = [\"intrusion\"] }\n";
+    assert_named(&fleet(deny).build().unwrap_err(), &["no incident is of class `intrusion`"]);
+    let classifier = || part(|_: &Incident| Says::<Classification>::Hangs);
+    assert!(warnings(fleet(deny).classifier(classifier())).is_empty());
+    let error = fleet(&deny.replace("intrusion", "errors")).classifier(classifier()).build().unwrap_err();
+    assert_named(&error, &["no incident is of class `errors`; there is: `intrusion`"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_doubtful_is_returned_shown_and_logged_once() {
+    let more = "[limits]\nper_target_day = 50\n[[rule]]\nname = \"all\"\neffect = \"permit\"\n\
+        [[rule]]\nname = \"queues\"\neffect = \"permit\"\nwhen = { kinds = [\"queue\"], environments = [\"producton\"] }\n";
+    let playbook = "[[playbook]]\nname = \"p\"\nversion = 1\nwhen = { classes = [\"erors\"] }\n\
+        [[playbook.step]]\nid = \"a\"\naction = \"world.heal\"\nexpected_effect = \"x\"\n";
+    let wanted = [
+        "p.toml:4: `playbook[0].when.classes[0]`: playbook `p` fits nothing by this name: no incident is of class `erors`: \
+         did you mean `errors`?",
+        "policy.toml:7: `limits.per_target_day`: 50 is looser than the kernel's own limit and has no effect: 3 holds",
+        "policy.toml:8: `rule[1]`: rule `all` has no `when`, so it fits every step; `when = {}` says so",
+        "policy.toml:14: `rule[2].when.kinds[0]`: rule `queues` permits nothing by this name: no entity is of kind `queue`; \
+         there is: `database`, `worker`",
+        "policy.toml:14: `rule[2].when.environments[0]`: rule `queues` permits nothing by this name: no entity runs in the \
+         environment `producton`: did you mean `production`?",
+    ];
+    let logged = Warnings::default();
+    let seen = logged.clone();
+    let built = tracing::subscriber::with_default(logged, || {
+        fleet(more).playbooks(Playbooks::parse(playbook, "p.toml").unwrap()).build().unwrap()
+    });
+    assert_eq!(built.warnings().iter().map(ToString::to_string).collect::<Vec<_>>(), wanted);
+    assert_eq!(*seen.0.lock().unwrap(), wanted);
+
+    let engine = built.open().await.unwrap();
+    let mut handle = engine.handle();
+    let shown = |handle: &incident_response::Handle| -> Vec<String> {
+        handle.status().warnings.iter().map(ToString::to_string).collect()
+    };
+    assert_eq!(shown(&handle), wanted);
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let running = tokio::spawn(engine.run_until(async { drop(stopped.await) }));
+    handle.changed().await.unwrap();
+    assert_eq!(shown(&handle), wanted);
+    let status = serde_json::to_value(&*handle.status()).unwrap();
+    assert_eq!(status["warnings"][1]["line"], 7);
+    drop(stop);
+    running.await.unwrap().unwrap();
+    assert_eq!(seen.0.lock().unwrap().len(), wanted.len());
+}
+
+/// Keeps what is logged as a warning.
+#[derive(Debug, Clone, Default)]
+struct Warnings(std::sync::Arc<std::sync::Mutex<Vec<String>>>);
+
+impl tracing::Subscriber for Warnings {
+    fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
+        *metadata.level() == tracing::Level::WARN
+    }
+    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+        tracing::span::Id::from_u64(1)
+    }
+    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
+    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+    fn event(&self, event: &tracing::Event<'_>) {
+        struct Text<'a>(&'a mut Vec<String>);
+        impl tracing::field::Visit for Text<'_> {
+            fn record_debug(&mut self, field: &tracing::field::Field, value: &dyn std::fmt::Debug) {
+                if field.name() == "warning" {
+                    self.0.push(format!("{value:?}"));
+                }
+            }
+        }
+        event.record(&mut Text(&mut self.0.lock().unwrap()));
+    }
+    fn enter(&self, _: &tracing::span::Id) {}
+    fn exit(&self, _: &tracing::span::Id) {}
+}
+
+#[tokio::test(start_paused = true)]
+async fn documents_that_can_hardly_be_meant_together_are_reported() {
+    let (world, clock, journal) = (World::new(RecoveryClass::Keyed), SimClock::new(), MemoryJournal::new());
+    let bare = || Responder::builder().clock(clock.clone()).journal(journal.clone()).source(Eyes(world.clone()));
+    let acting = || bare().executor(Hands(world.clone())).topology(topology());
+    let books = || {
+        Playbooks::parse(
+            "[[playbook]]\nname = \"p\"\nversion = 1\n[[playbook.step]]\nid = \"a\"\naction = \"world.heal\"\n\
+             expected_effect = \"x\"\n",
+            "p.toml",
+        )
+        .unwrap()
+    };
+    let policy = |text: &str| Policy::parse(text, "policy.toml").unwrap();
+    // One row a combination, and its warnings.
+    let empty = "topology.toml: the topology has no entity: no signal belongs to anything, and nothing can be acted on";
+    let no_tier = "policy.toml: `tier` is not given, so the policy only observes: no playbook does anything";
+    let no_policy = "`policy`: is missing: without one nothing is done, whatever playbooks say";
+    let table = [
+        (bare().topology(Topology::parse("", "topology.toml").unwrap()), vec![empty]),
+        (acting().playbooks(books()), vec![no_policy]),
+        (acting().playbooks(books()).policy(policy("")), vec![no_tier]),
+        (acting().playbooks(books()).policy(policy("tier = \"observe\"")), vec![]),
+        (acting().policy(policy("")), vec![]),
+        (acting(), vec![]),
+    ];
+    for (builder, wanted) in table {
+        assert_eq!(warnings(builder), wanted);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn entities_of_a_platform_that_changes_may_be_missing() {
+    let deny = "[[rule]]\nname = \"never\"\neffect = \"deny\"\nwhen = { targets = [\"task-7\", \"middle\"] }\n";
+    assert_named(&fleet(deny).build().unwrap_err(), &["policy.toml:9: `rule[1].when.targets[0]`", "`task-7`"]);
+    let found = || Topology::parse(FLEET, "topology.toml").unwrap();
+    let wanted = "policy.toml:9: `rule[1].when.targets`: 1 of 2 targets are not there now: `task-7`";
+    assert_eq!(warnings(fleet(deny).discovered_topology(found())), [wanted]);
+    // Kinds stay closed, and a topology that is given afterwards is one that does not change.
+    let kinds = deny.replace("targets", "kinds").replace("middle", "worker");
+    assert!(fleet(&kinds).discovered_topology(found()).build().is_err());
+    assert!(fleet(deny).discovered_topology(found()).topology(found()).build().is_err());
 }

@@ -114,6 +114,9 @@ impl<F: Fn(&Incident) -> Says<Classification> + Send + Sync + 'static> Classifie
     fn name(&self) -> &str {
         NAME
     }
+    fn classes(&self) -> Vec<ClassName> {
+        vec![ClassName::literal("intrusion")]
+    }
     async fn classify(&self, _ctx: &Ctx, incident: &Incident, _hypothesis: &Hypothesis) -> Result<Classification> {
         let says = (self.0)(incident);
         says.out().await

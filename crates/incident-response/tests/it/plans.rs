@@ -180,6 +180,30 @@ async fn a_classifier_that_does_not_answer_leaves_the_class_unknown() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_class_that_the_classifier_does_not_name_is_unknown_to_the_rules() {
+    // It names `intrusion` alone. A rule that forbids by that class must hold for any class beside it as well.
+    let policy = "tier = \"act\"\n[[rule]]\nname = \"heal\"\neffect = \"permit\"\nwhen = { actions = [\"world.heal\"] }\n\
+                  [[rule]]\nname = \"never\"\neffect = \"deny\"\nwhen = { classes = [\"intrusion\"] }\n";
+    for class in ["intrusion", "intrusions", "unknown"] {
+        let stage = Stage::new();
+        let classify = move |incident: &Incident| {
+            Says::This(Classification {
+                class: ClassName::new(class).unwrap(),
+                confidence: Probability::ONE,
+                severity: incident.severity,
+                because: vec!["a test wants it so".to_owned()],
+                similar: Vec::new(),
+                by: PartName::literal("hostile"),
+            })
+        };
+        let policy = incident_response::plan::decision::Policy::parse(policy, "policy.toml").unwrap();
+        let records = stage.run(stage.responder("act").policy(policy).classifier(part(classify)), class).await;
+        assert_eq!(degraded(&records, "classification"), class == "intrusions", "{class}");
+        assert_eq!(stage.world.effects(), [], "{class}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn plans_that_cannot_be_right_are_refused() {
     type Make = fn(&PlanInput) -> PlanDraft;
     let rows: [(&str, Make); 12] = [

@@ -4,7 +4,7 @@ use super::{Law, Lawful};
 use crate::ctx::Ctx;
 use crate::error::ErrorKind;
 use crate::hypothesis::Hypothesis;
-use crate::incident::{Classifier, CorrelationInput, Correlator, Incident, Placement};
+use crate::incident::{Classifier, CorrelationInput, Correlator, Incident, Placement, UNKNOWN_CLASS};
 
 const PLACES: Law =
     Law::new("Correlator", 1, "Every anomaly of the input gets exactly one placement, in the order of the input.");
@@ -15,6 +15,11 @@ const ORDER: Law = Law::new("Correlator", 4, "The order of incidents and changes
 const CLASSIFIES_SAME: Law = Law::new("Classifier", 1, "The same incident and hypothesis give the same answer.");
 const NEEDS_ANOMALIES: Law = Law::new("Classifier", 2, "An incident without anomalies is `InvalidInput`.");
 const CITES: Law = Law::new("Classifier", 3, "A classification cites at least one reason.");
+const NAMES_CLASSES: Law = Law::new(
+    "Classifier",
+    4,
+    "`classes` is the same at every call, and names every class that a classification can have.",
+);
 
 /// Runs every law of [`Correlator`] on `input`, which should hold several anomalies, incidents and changes.
 ///
@@ -119,7 +124,8 @@ pub async fn check_classifier(
 ) -> Lawful {
     classifier_law_1_same_answer(ctx, classifier, incident, hypothesis).await?;
     classifier_law_2_needs_anomalies(ctx, classifier, incident, hypothesis).await?;
-    classifier_law_3_cites_reasons(ctx, classifier, incident, hypothesis).await
+    classifier_law_3_cites_reasons(ctx, classifier, incident, hypothesis).await?;
+    classifier_law_4_names_its_classes(ctx, classifier, incident, hypothesis).await
 }
 
 /// Law 1 of [`Classifier`].
@@ -172,4 +178,23 @@ pub async fn classifier_law_3_cites_reasons(
     let answer = CITES.works("classifying", classifier.classify(ctx, incident, hypothesis).await)?;
     let cites = answer.because.iter().any(|reason| !reason.trim().is_empty());
     CITES.hold(cites, || format!("`{}` comes without a reason", answer.class))
+}
+
+/// Law 4 of [`Classifier`].
+///
+/// # Errors
+///
+/// When it does not hold.
+pub async fn classifier_law_4_names_its_classes(
+    ctx: &Ctx,
+    classifier: &dyn Classifier,
+    incident: &Incident,
+    hypothesis: &Hypothesis,
+) -> Lawful {
+    let law = &NAMES_CLASSES;
+    let classes = classifier.classes();
+    law.same("the classes", &classifier.classes(), &classes)?;
+    let answer = law.works("classifying", classifier.classify(ctx, incident, hypothesis).await)?;
+    let named = answer.class.as_str() == UNKNOWN_CLASS || classes.contains(&answer.class);
+    law.hold(named, || format!("`{}` is not among its classes", answer.class))
 }

@@ -8,10 +8,10 @@ use ir_core::incident::CorrelationInput;
 use ir_core::plan::{PlanDraft, PlanInput};
 use ir_core::testkit::{AutoClock, Lawful, detector, diagnoser, incident, planner, samples, verifier};
 use ir_core::{
-    Anomaly, Case, Cause, Check, Classification, Classifier, Correlator, Ctx, Detector, Diagnoser, EntityId, Error,
-    ErrorKind, Feedback, Grouping, Holds, Hypothesis, Incident, IncidentId, Labels, Measured, MetricKind, MetricSample,
-    PartName, Placement, Planner, Probability, Result, Score, Series, SignalBatch, Snapshot, Timestamp, Verified,
-    Verifier,
+    Anomaly, Case, Cause, Check, ClassName, Classification, Classifier, Correlator, Ctx, Detector, Diagnoser, EntityId,
+    Error, ErrorKind, Feedback, Grouping, Holds, Hypothesis, Incident, IncidentId, Labels, Measured, MetricKind,
+    MetricSample, PartName, Placement, Planner, Probability, Result, Score, Series, SignalBatch, Snapshot, Timestamp,
+    Verified, Verifier,
 };
 
 fn ctx() -> Ctx {
@@ -167,6 +167,10 @@ impl Classifier for Toy {
         "toy"
     }
 
+    fn classes(&self) -> Vec<ClassName> {
+        if self.flaw == 4 { Vec::new() } else { vec![samples::classification().class] }
+    }
+
     async fn classify(&self, _ctx: &Ctx, incident: &Incident, _hypothesis: &Hypothesis) -> Result<Classification> {
         if incident.anomalies.is_empty() && self.flaw != 2 {
             return Err(Error::new(ErrorKind::InvalidInput, "toy", "nothing to classify"));
@@ -185,7 +189,7 @@ impl Classifier for Toy {
 async fn each_law_of_classifiers_notices_the_classifier_that_breaks_it() {
     let (ctx, incident, hypothesis) = (ctx(), samples::incident(), samples::hypothesis());
     incident::check_classifier(&ctx, &toy(0), &incident, &hypothesis).await.unwrap();
-    for flaw in 1..=3 {
+    for flaw in 1..=4 {
         noticed(incident::check_classifier(&ctx, &toy(flaw), &incident, &hypothesis).await, flaw);
     }
 }

@@ -10,7 +10,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// The class of what no rule fits.
-pub const UNKNOWN: &str = "unknown";
+pub use ir_core::UNKNOWN_CLASS as UNKNOWN;
 
 /// One rule: all that is said must hold, what is not said does not matter.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -109,6 +109,13 @@ impl RuleClassifier {
 impl Classifier for RuleClassifier {
     fn name(&self) -> &str {
         self.name.as_str()
+    }
+
+    fn classes(&self) -> Vec<ClassName> {
+        let mut classes: Vec<ClassName> = self.config.rules.iter().map(|rule| rule.class.clone()).collect();
+        classes.sort();
+        classes.dedup();
+        classes
     }
 
     async fn classify(&self, _ctx: &Ctx, incident: &Incident, hypothesis: &Hypothesis) -> Result<Classification> {

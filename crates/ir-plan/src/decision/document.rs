@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use ir_core::config::Problem;
 use ir_core::kernel::Limits;
-use ir_core::{AutonomyTier, Quorum, Timestamp};
+use ir_core::{ActionName, AutonomyTier, ClassName, EntityId, NameKind, Quorum, Timestamp, Vocabulary};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -29,6 +29,52 @@ pub struct Freeze {
     /// Where; empty: everywhere.
     #[serde(default)]
     pub environments: Vec<String>,
+}
+
+/// Names that rules and freezes may use although nothing of this installation has them: a policy that several installations
+/// share guards them in advance. Every other name must be one of the topology, the catalogue or the classifier.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct VocabularyDocument {
+    /// Actions.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub actions: Vec<ActionName>,
+    /// Entities.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub targets: Vec<EntityId>,
+    /// Kinds of entities.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub kinds: Vec<String>,
+    /// Environments.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub environments: Vec<String>,
+    /// Classes of incidents.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub classes: Vec<ClassName>,
+}
+
+impl VocabularyDocument {
+    /// Whether it has no name.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// Its names, by field.
+    pub(super) fn names(&self) -> [(&'static str, NameKind, Vec<&str>); 5] {
+        [
+            ("actions", NameKind::Action, self.actions.iter().map(ActionName::as_str).collect()),
+            ("targets", NameKind::Entity, self.targets.iter().map(EntityId::as_str).collect()),
+            ("kinds", NameKind::EntityKind, self.kinds.iter().map(String::as_str).collect()),
+            ("environments", NameKind::Environment, self.environments.iter().map(String::as_str).collect()),
+            ("classes", NameKind::Class, self.classes.iter().map(ClassName::as_str).collect()),
+        ]
+    }
+
+    /// What an installation has, and these.
+    pub(super) fn added_to(&self, vocabulary: &Vocabulary) -> Vocabulary {
+        self.names().into_iter().fold(vocabulary.clone(), |all, (_, kind, names)| all.and(kind, names))
+    }
 }
 
 /// One rule.
@@ -62,6 +108,9 @@ pub struct PolicyDocument {
     pub veto_window_secs: u64,
     /// Tighter limits than the kernel's own; looser ones have no effect.
     pub limits: Limits,
+    /// Names that are guarded in advance.
+    #[serde(skip_serializing_if = "VocabularyDocument::is_empty")]
+    pub vocabulary: VocabularyDocument,
     /// Times in which a person must approve everything.
     pub freeze: Vec<Freeze>,
     /// The rules. Their order does not matter.
@@ -75,6 +124,7 @@ impl Default for PolicyDocument {
             approval_expires_secs: 900,
             veto_window_secs: 60,
             limits: Limits::default(),
+            vocabulary: VocabularyDocument::default(),
             freeze: Vec::new(),
             rule: Vec::new(),
         }
@@ -95,6 +145,11 @@ impl PolicyDocument {
         if self.limits.environment_window_ms > MAX_WINDOW_MS {
             let message = format!("must be at most {MAX_WINDOW_MS} (a day): older changes are not counted");
             problems.push(Problem::at("limits.environment_window_ms", message));
+        }
+        for (field, _, names) in self.vocabulary.names() {
+            for (n, _) in names.iter().enumerate().filter(|(_, name)| name.trim().is_empty()) {
+                problems.push(Problem::at(format!("vocabulary.{field}[{n}]"), "must not be empty"));
+            }
         }
         for (n, freeze) in self.freeze.iter().enumerate() {
             if freeze.until <= freeze.from {

@@ -1,16 +1,18 @@
 //! Deciding: every rule, cap and freeze has a vote, and the most restrictive wins.
 
 use ir_core::decision::ANYONE;
+use ir_core::document::Places;
 use ir_core::journal::canonical;
 use ir_core::kernel::Limits;
 use ir_core::{
-    ActionSpec, AutonomyTier, Call, Catalogue, Classification, ConfigError, Decision, Digest, Entity, Probability,
-    Problem, Provenance, Quorum, Reversibility, StepRef, Timestamp, Topology, Verdict, Vote, document,
+    ActionSpec, AutonomyTier, Call, Classification, ConfigError, Decision, Digest, Entity, Findings, Probability,
+    Problem, Provenance, Quorum, Reversibility, StepRef, Timestamp, Verdict, Vocabulary, Vote, document,
 };
 use serde::{Deserialize, Serialize};
 
 use super::document::{PolicyDocument, RuleDocument};
 use super::explain;
+use super::names;
 use super::rule::{Effect, Fit};
 
 /// Everything a decision may rest on.
@@ -49,12 +51,34 @@ pub struct DecisionInput<'a> {
 /// assert_eq!(Policy::parse("", "policy.toml")?.tier(), AutonomyTier::Observe);
 /// # Ok::<(), ir_core::ConfigError>(())
 /// ```
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(try_from = "PolicyDocument", into = "PolicyDocument")]
 pub struct Policy {
     document: PolicyDocument,
     digest: Digest,
+    written: Written,
 }
+
+/// What is known of the text of a policy. It does not decide anything.
+#[derive(Debug, Clone)]
+pub(super) struct Written {
+    pub(super) places: Places,
+    /// Where in the document each rule stands; the rules themselves are sorted by name.
+    pub(super) rule_index: Vec<usize>,
+    /// Whether the tier was given, and is not only the default.
+    pub(super) gives_tier: bool,
+    /// What is doubtful by itself.
+    pub(super) warnings: Vec<Problem>,
+}
+
+/// Policies that decide alike are equal, wherever they were written.
+impl PartialEq for Policy {
+    fn eq(&self, other: &Self) -> bool {
+        self.document == other.document
+    }
+}
+
+impl Eq for Policy {}
 
 impl TryFrom<PolicyDocument> for Policy {
     type Error = ConfigError;
@@ -75,17 +99,25 @@ impl Policy {
     /// # Errors
     ///
     /// All problems at once.
-    pub fn new(mut document: PolicyDocument) -> Result<Self, ConfigError> {
+    pub fn new(document: PolicyDocument) -> Result<Self, ConfigError> {
+        Self::at(document, &Places::default())
+    }
+
+    fn at(mut document: PolicyDocument, places: &Places) -> Result<Self, ConfigError> {
         let problems = document.problems();
         if !problems.is_empty() {
             return Err(ConfigError::of(problems));
         }
-        document.limits = Limits::default().tighten(&document.limits);
-        document.rule.sort_by(|a, b| a.name.cmp(&b.name));
-        let digest = canonical::to_bytes(&document)
-            .map(|bytes| Digest::of(&bytes))
-            .map_err(|error| ConfigError::one(Problem::at("", error.message())))?;
-        Ok(Self { document, digest })
+        let limits = Limits::default().tighten(&document.limits);
+        let warnings = names::doubts(&document, &limits, places);
+        document.limits = limits;
+        let mut rules: Vec<(usize, RuleDocument)> = document.rule.into_iter().enumerate().collect();
+        rules.sort_by(|(_, a), (_, b)| a.name.cmp(&b.name));
+        let rule_index;
+        (rule_index, document.rule) = rules.into_iter().unzip();
+        let gives_tier = places.has("tier").unwrap_or(true);
+        let written = Written { places: places.clone(), rule_index, gives_tier, warnings };
+        Ok(Self { digest: digest(&document)?, document, written })
     }
 
     /// Reads TOML or JSON; `origin` names it in errors.
@@ -94,7 +126,7 @@ impl Policy {
     ///
     /// All problems at once, each with its line and field.
     pub fn parse(text: &str, origin: &str) -> Result<Self, ConfigError> {
-        document::read(text, origin, Self::new)
+        document::read_with_places(text, origin, Self::at)
     }
 
     /// The same policy with another highest tier.
@@ -103,13 +135,27 @@ impl Policy {
     ///
     /// Never for a policy that was checked before.
     pub fn with_tier(&self, tier: AutonomyTier) -> Result<Self, ConfigError> {
-        Self::new(PolicyDocument { tier, ..self.document.clone() })
+        let document = PolicyDocument { tier, ..self.document.clone() };
+        let written = Written { gives_tier: true, ..self.written.clone() };
+        Ok(Self { digest: digest(&document)?, document, written })
     }
 
     /// The highest tier of all.
     #[must_use]
     pub const fn tier(&self) -> AutonomyTier {
         self.document.tier
+    }
+
+    /// Whether the document gives the tier. One that does not observes, which is easily overlooked.
+    #[must_use]
+    pub const fn gives_tier(&self) -> bool {
+        self.written.gives_tier
+    }
+
+    /// Where its fields stand, if it was read from a document.
+    #[must_use]
+    pub const fn places(&self) -> &Places {
+        &self.written.places
     }
 
     /// The limits, never looser than the kernel's own.
@@ -135,22 +181,14 @@ impl Policy {
         &self.document
     }
 
-    /// What is wrong with it beside this catalogue and topology: names that nothing has. A typo in a `deny` would permit. Kinds
-    /// and environments are not looked up, because one policy is often shared by installations that lack some of them.
+    /// What is wrong and what is doubtful with it in an installation that has these names, and those of its own `[vocabulary]`.
+    ///
+    /// A name that nothing has fits nothing. In a `deny`, a `require_approval` or a freeze it is an error, because what was to be
+    /// stopped would run. In a `permit` a kind, an environment or a class that nothing has is a warning; an action or a target is
+    /// an error there, too. Where entities come and go, targets that are not there now are a warning everywhere, with their number.
     #[must_use]
-    pub fn check_against(&self, catalogue: &Catalogue, topology: &Topology) -> Vec<Problem> {
-        let mut problems = Vec::new();
-        for rule in &self.document.rule {
-            for action in rule.when.actions.iter().filter(|name| catalogue.action(name).is_none()) {
-                let field = format!("rule `{}`.when.actions", rule.name);
-                problems.push(Problem::at(field, format!("no executor has the action `{action}`")));
-            }
-            for target in rule.when.targets.iter().filter(|id| topology.entity(id).is_none()) {
-                let field = format!("rule `{}`.when.targets", rule.name);
-                problems.push(Problem::at(field, format!("no entity is named `{target}`")));
-            }
-        }
-        problems
+    pub fn check_against(&self, vocabulary: &Vocabulary) -> Findings {
+        names::check(&self.document, &self.written, vocabulary)
     }
 
     /// Decides about one step. Never fails.
@@ -243,6 +281,11 @@ impl Policy {
         }
         votes
     }
+}
+
+fn digest(document: &PolicyDocument) -> Result<Digest, ConfigError> {
+    let bytes = canonical::to_bytes(document).map_err(|error| ConfigError::one(Problem::at("", error.message())))?;
+    Ok(Digest::of(&bytes))
 }
 
 fn vote(rule: &RuleDocument, verdict: Verdict, says: &str) -> Vote {

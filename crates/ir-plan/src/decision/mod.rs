@@ -3,9 +3,10 @@
 mod document;
 mod engine;
 mod explain;
+mod names;
 mod rule;
 
-pub use document::{Freeze, PolicyDocument, RuleDocument};
+pub use document::{Freeze, PolicyDocument, RuleDocument, VocabularyDocument};
 pub use engine::{DecisionInput, Policy};
 pub use rule::{Condition, Effect};
 

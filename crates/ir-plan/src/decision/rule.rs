@@ -2,8 +2,8 @@
 
 use ir_core::config::Problem;
 use ir_core::{
-    ActionName, ClassName, Classification, EntityId, Measured, Probability, Provenance, Reversibility, RiskClass,
-    Severity,
+    ActionName, ClassName, Classification, EntityId, Measured, NameKind, Probability, Provenance, Reversibility,
+    RiskClass, Severity,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -126,6 +126,24 @@ impl Condition {
             problems.push(Problem::at("min_confidence", "is not below `below_confidence`: nothing can fit"));
         }
         problems
+    }
+
+    /// The names it asks for, by field.
+    pub(super) fn names(&self) -> [(&'static str, NameKind, Vec<&str>); 5] {
+        [
+            ("actions", NameKind::Action, self.actions.iter().map(ActionName::as_str).collect()),
+            ("targets", NameKind::Entity, self.targets.iter().map(EntityId::as_str).collect()),
+            ("kinds", NameKind::EntityKind, self.kinds.iter().map(String::as_str).collect()),
+            ("environments", NameKind::Environment, self.environments.iter().map(String::as_str).collect()),
+            ("classes", NameKind::Class, self.classes.iter().map(ClassName::as_str).collect()),
+        ]
+    }
+
+    /// Its lists that are empty.
+    pub(super) fn empty_lists(&self) -> Vec<&'static str> {
+        let named = self.names().into_iter().map(|(field, _, names)| (field, names.is_empty()));
+        let chosen = [("provenance", self.provenance.is_empty()), ("reversibility", self.reversibility.is_empty())];
+        named.chain(chosen).filter(|(_, is_empty)| *is_empty).map(|(field, _)| field).collect()
     }
 
     pub(super) fn fit(&self, input: &DecisionInput<'_>) -> Fit {

@@ -1,7 +1,6 @@
 //! Plans from playbooks: executable data that people wrote and reviewed.
 
 mod matching;
-mod order;
 mod planner;
 mod playbook;
 

@@ -2,16 +2,16 @@
 
 use std::collections::BTreeMap;
 
-use ir_core::config::{ConfigError, Problem};
-use ir_core::plan::MAX_STEPS;
+use ir_core::config::{ConfigError, Findings, Problem};
+use ir_core::document::Places;
+use ir_core::plan::{MAX_STEPS, cycles};
 use ir_core::{
-    ActionName, Catalogue, ClassName, EntityId, ResponsePhase, Severity, StepId, Topology, Verification, document,
+    ActionName, Catalogue, ClassName, EntityId, NameKind, ResponsePhase, Severity, StepId, UNKNOWN_CLASS, Verification,
+    Vocabulary, document,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-
-use super::order;
 
 /// A year. Times are recorded in milliseconds as whole numbers below 2^53, and nothing here takes longer.
 const MAX_MS: u64 = 365 * 86_400_000;
@@ -104,7 +104,37 @@ pub struct PlaybooksDocument {
 /// Checked playbooks.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
-pub struct Playbooks(Vec<Playbook>);
+pub struct Playbooks(Vec<Written>);
+
+/// A playbook, and where it stands in which document.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(transparent)]
+struct Written {
+    playbook: Playbook,
+    #[serde(skip)]
+    at: Place,
+}
+
+/// A document, and the index of a playbook in it. It says nothing about what the playbook means, so all are equal.
+#[derive(Debug, Clone)]
+struct Place {
+    places: Places,
+    index: usize,
+}
+
+impl PartialEq for Place {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for Place {}
+
+impl Place {
+    fn problem(&self, field: &str, message: impl Into<String>) -> Problem {
+        self.places.locate(Problem::at(field, message).within(&format!("playbook[{}]", self.index)))
+    }
+}
 
 impl Playbooks {
     /// Checks what can be checked without a catalogue.
@@ -114,6 +144,10 @@ impl Playbooks {
     /// All problems: names used twice, no steps or too many, steps that wait for nothing, for each other or for a later
     /// phase, times and limits that cannot be.
     pub fn new(document: PlaybooksDocument) -> Result<Self, ConfigError> {
+        Self::at(document, &Places::default())
+    }
+
+    fn at(document: PlaybooksDocument, places: &Places) -> Result<Self, ConfigError> {
         let mut problems = Vec::new();
         let mut names: BTreeMap<&str, usize> = BTreeMap::new();
         for (n, playbook) in document.playbook.iter().enumerate() {
@@ -131,7 +165,9 @@ impl Playbooks {
             }
             problems.extend(check_steps(&playbook.step).into_iter().map(|p| p.within(&field)));
         }
-        ConfigError::check(problems, Self(document.playbook))
+        let written = |(index, playbook)| Written { playbook, at: Place { places: places.clone(), index } };
+        ConfigError::check(problems, ())
+            .map(|()| Self(document.playbook.into_iter().enumerate().map(written).collect()))
     }
 
     /// Reads TOML or JSON; `origin` names it in errors.
@@ -140,7 +176,7 @@ impl Playbooks {
     ///
     /// All problems at once, each with its line and field.
     pub fn parse(text: &str, origin: &str) -> Result<Self, ConfigError> {
-        document::read(text, origin, Self::new)
+        document::read_with_places(text, origin, Self::at)
     }
 
     /// These and those of `other`.
@@ -148,56 +184,93 @@ impl Playbooks {
     /// # Errors
     ///
     /// When a name is used in both.
-    pub fn merge(self, other: Self) -> Result<Self, ConfigError> {
-        let mut playbook = self.0;
-        playbook.extend(other.0);
-        Self::new(PlaybooksDocument { playbook })
+    pub fn merge(mut self, other: Self) -> Result<Self, ConfigError> {
+        let mut problems = Vec::new();
+        for Written { playbook, at } in &other.0 {
+            if let Some(first) = self.0.iter().find(|first| first.playbook.name == playbook.name) {
+                let field = format!("playbook[{}]", first.at.index);
+                let place = match (first.at.places.origin(), first.at.places.line(&field)) {
+                    (Some(origin), Some(line)) => format!("the playbook at {origin}:{line}"),
+                    (Some(origin), None) => format!("{field} of {origin}"),
+                    (None, _) => field,
+                };
+                problems.push(at.problem("name", format!("`{}` is the name of {place} already", playbook.name)));
+            }
+        }
+        self.0.extend(other.0);
+        ConfigError::check(problems, self)
     }
 
     /// All playbooks, in the order of preference.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = &Playbook> {
-        self.0.iter()
+        self.0.iter().map(|written| &written.playbook)
     }
 
-    /// What is wrong with them beside this catalogue and topology; empty when nothing is.
+    /// What is wrong and what is doubtful with them in an installation with this catalogue and these names.
+    ///
+    /// Actions, parameters and entities that there are not are errors, since a step could not be done; entities only a warning
+    /// where they come and go. Kinds, environments and classes in a `when` are warnings: the playbook only does not fit.
     #[must_use]
-    pub fn check_against(&self, catalogue: &Catalogue, topology: &Topology) -> Vec<Problem> {
-        let mut problems = Vec::new();
-        for playbook in &self.0 {
+    pub fn check_against(&self, catalogue: &Catalogue, vocabulary: &Vocabulary) -> Findings {
+        let vocabulary = vocabulary.clone().and(NameKind::Class, [UNKNOWN_CLASS]);
+        let mut found = Findings::default();
+        for Written { playbook, at } in &self.0 {
+            check_when(playbook, at, &vocabulary, &mut found);
             for (n, step) in playbook.step.iter().enumerate() {
-                let field = format!("playbook `{}`.step[{n}]", playbook.name);
+                let field = format!("step[{n}]");
                 match catalogue.action(&step.action) {
-                    None => {
-                        let known: Vec<&str> = catalogue.actions().map(|a| a.name.as_str()).collect();
-                        let message =
-                            format!("no executor has the action `{}`; there is: `{}`", step.action, known.join("`, `"));
-                        problems.push(Problem::at(format!("{field}.action"), message));
-                    }
-                    Some(spec) => problems.extend(
-                        spec.check_params(&step.params).into_iter().map(|p| p.within(&format!("{field}.params"))),
+                    None => found.errors.extend(
+                        vocabulary
+                            .unknown(NameKind::Action, step.action.as_str())
+                            .map(|message| at.problem(&format!("{field}.action"), message)),
+                    ),
+                    Some(spec) => found.errors.extend(
+                        spec.check_params(&step.params)
+                            .into_iter()
+                            .map(|p| at.problem(&format!("{field}.params.{}", p.field), p.message)),
                     ),
                 }
-                if let Some(target) = &step.target
-                    && topology.entity(&target.entity).is_none()
-                {
-                    let message = format!("no entity is named `{}`", target.entity);
-                    problems.push(Problem::at(format!("{field}.target.entity"), message));
+                let target = step.target.iter().map(|target| ("target.entity".to_owned(), &target.entity));
+                let limits = step.verification.limits.iter().enumerate();
+                let limited = limits.filter_map(|(m, limit)| {
+                    Some((format!("verification.limits[{m}].entity"), limit.entity.as_ref()?))
+                });
+                for (name, entity) in target.chain(limited) {
+                    check_entity(entity, &format!("{field}.{name}"), at, &vocabulary, &mut found);
                 }
-            }
-            for (n, step) in playbook.step.iter().enumerate() {
-                for (m, limit) in step.verification.limits.iter().enumerate() {
-                    if let Some(entity) = limit.entity.as_ref().filter(|id| topology.entity(id).is_none()) {
-                        let field = format!("playbook `{}`.step[{n}].verification.limits[{m}].entity", playbook.name);
-                        problems.push(Problem::at(field, format!("no entity is named `{entity}`")));
-                    }
-                }
-            }
-            for entity in playbook.when.entities.iter().filter(|id| topology.entity(id).is_none()) {
-                let field = format!("playbook `{}`.when.entities", playbook.name);
-                problems.push(Problem::at(field, format!("no entity is named `{entity}`")));
             }
         }
-        problems
+        found
+    }
+}
+
+fn check_when(playbook: &Playbook, at: &Place, vocabulary: &Vocabulary, found: &mut Findings) {
+    let When { classes, kinds, environments, entities, min_severity: _ } = &playbook.when;
+    for (n, entity) in entities.iter().enumerate() {
+        check_entity(entity, &format!("when.entities[{n}]"), at, vocabulary, found);
+    }
+    let lists: [(&str, NameKind, Vec<&str>); 3] = [
+        ("classes", NameKind::Class, classes.iter().map(ClassName::as_str).collect()),
+        ("kinds", NameKind::EntityKind, kinds.iter().map(String::as_str).collect()),
+        ("environments", NameKind::Environment, environments.iter().map(String::as_str).collect()),
+    ];
+    for (list, kind, names) in lists {
+        for (n, name) in names.into_iter().enumerate() {
+            if let Some(what) = vocabulary.unknown(kind, name) {
+                let message = format!("playbook `{}` fits nothing by this name: {what}", playbook.name);
+                found.warnings.push(at.problem(&format!("when.{list}[{n}]"), message));
+            }
+        }
+    }
+}
+
+fn check_entity(entity: &EntityId, field: &str, at: &Place, vocabulary: &Vocabulary, found: &mut Findings) {
+    let Some(message) = vocabulary.unknown(NameKind::Entity, entity.as_str()) else { return };
+    let problem = at.problem(field, message);
+    if vocabulary.entities_change() {
+        found.warnings.push(problem);
+    } else {
+        found.errors.push(problem);
     }
 }
 
@@ -214,21 +287,25 @@ fn check_steps(steps: &[PlaybookStep]) -> Vec<Problem> {
     }
     for (n, step) in steps.iter().enumerate() {
         let field = format!("step[{n}]");
-        for before in &step.after {
+        for (m, before) in step.after.iter().enumerate() {
             let message = match phases.get(before) {
-                None => format!("no step is named `{before}`"),
+                None => {
+                    let near = document::nearest(before.as_str(), phases.keys().map(|id| id.as_str()));
+                    let hint = near.map(|near| format!(": did you mean `{near}`?")).unwrap_or_default();
+                    format!("no step is named `{before}`{hint}")
+                }
                 Some(phase) if *phase > step.phase => format!("`{before}` belongs to a later phase"),
                 Some(_) => continue,
             };
-            problems.push(Problem::at(format!("{field}.after"), message));
+            problems.push(Problem::at(format!("{field}.after[{m}]"), message));
         }
         if step.timeout_ms == 0 || step.timeout_ms > MAX_MS {
             problems.push(Problem::at(format!("{field}.timeout_ms"), format!("must be 1 to {MAX_MS} (a year)")));
         }
         problems.extend(check_verification(&step.verification).into_iter().map(|p| p.within(&field)));
     }
-    if let Err(cycle) = order::topological(steps.iter().map(|s| (&s.id, s.after.as_slice()))) {
-        problems.push(Problem::at("step", format!("`{cycle}` waits for itself")));
+    for cycle in cycles(steps.iter().map(|step| (&step.id, step.after.as_slice()))) {
+        problems.push(Problem::at(format!("step[{}].after", cycle.first), cycle.to_string()));
     }
     problems
 }

@@ -1,11 +1,12 @@
 //! Tests of policies as documents: every mistake at once, and nothing that makes reading one fail badly.
 
 use ir_core::kernel::Limits;
-use ir_core::{AutonomyTier, ConfigError, document};
+use ir_core::{AutonomyTier, ConfigError, Topology, document};
 use proptest::prelude::*;
+use serde_json::{Value, json};
 
 use super::{Policy, policy, rules, text};
-use crate::samples;
+use crate::plan::Playbooks;
 
 fn problems(text: &str) -> Vec<String> {
     let error = Policy::parse(text, "p.toml").expect_err("the document has mistakes");
@@ -44,7 +45,7 @@ until = "2026-01-01T00:00:00Z"
     let found = problems(text);
     // One row a mistake: line and field, and a word of what is wrong.
     let wanted = [
-        ("p.toml:4: `rule[0].effect`", "unknown variant `allow`"),
+        ("p.toml:4: `rule[0].effect`", "`allow` is none of `permit`, `require_approval`, `deny`"),
         ("p.toml:8: `rule[1].when.min_confidence`", "a number"),
         ("p.toml:12: `rule[2].when.kind`", "unknown field `kind`"),
         ("p.toml:16: `rule[3].when.max_blast_radius`", "-1"),
@@ -199,22 +200,125 @@ fn another_tier_changes_the_tier_alone() {
     assert_eq!(observe.with_tier(AutonomyTier::Act).unwrap(), act);
 }
 
+/// One document of each kind, with every field there is.
+const SOUND: [(&str, &str); 3] = [
+    (
+        "policy",
+        r#"{"tier": "act", "approval_expires_secs": 1, "veto_window_secs": 1,
+            "limits": {"group_percent": 1, "per_environment": 1, "environment_window_ms": 600000, "per_target_day": 1,
+                       "unhealthy_percent": 1, "unhealthy_from": 1, "attempts": 1, "precondition_age_ms": 1, "resume_people": 1},
+            "vocabulary": {"actions": ["a"], "targets": ["t"], "kinds": ["k"], "environments": ["e"], "classes": ["c"]},
+            "freeze": [{"name": "f", "from": "2026-01-01T00:00:00Z", "until": "2026-01-02T00:00:00Z", "environments": ["e"]}],
+            "rule": [{"name": "r", "effect": "permit", "tier": "veto", "quorum": {"dba": 1},
+                      "when": {"actions": ["a"], "targets": ["t"], "kinds": ["k"], "environments": ["e"], "classes": ["c"],
+                               "provenance": ["model"], "reversibility": ["undo"], "min_severity": "low",
+                               "max_severity": "high", "min_confidence": 0.1, "below_confidence": "0.9", "min_risk": "low",
+                               "max_risk": "high", "min_blast_radius": 1, "max_blast_radius": 2}}]}"#,
+    ),
+    (
+        "playbooks",
+        r#"{"playbook": [{"name": "p", "version": 1, "description": "d",
+            "when": {"classes": ["c"], "kinds": ["k"], "environments": ["e"], "entities": ["x"], "min_severity": "low"},
+            "step": [{"id": "s", "action": "a", "target": {"entity": "x"}, "params": {"n": 1}, "after": [], "phase": "contain",
+                      "expected_effect": "x", "timeout_ms": 1,
+                      "verification": {"anomalies_end": true, "hold_ms": 1, "within_ms": 2,
+                                       "limits": [{"entity": "x", "metric": "m", "is": "at_most", "value": 1.5}]}}]}]}"#,
+    ),
+    (
+        "topology",
+        r#"{"entity": [{"id": "a", "kind": "k", "environment": "e", "group": "g", "protected": true, "labels": {"l": "v"}},
+                       {"id": "b"}],
+            "dependency": [{"from": "a", "to": "b", "kind": "calls", "strength": 1, "source": "configured"}]}"#,
+    ),
+];
+
+fn read(kind: &str, text: &str) -> Result<(), ConfigError> {
+    match kind {
+        "policy" => Policy::parse(text, "d.json").map(drop),
+        "playbooks" => Playbooks::parse(text, "d.json").map(drop),
+        _ => Topology::parse(text, "d.json").map(drop),
+    }
+}
+
+/// The path of every value in `value`, as JSON pointers.
+fn pointers(value: &Value, at: &str, all: &mut Vec<String>) {
+    all.push(at.to_owned());
+    match value {
+        Value::Object(map) => map.iter().for_each(|(key, inner)| pointers(inner, &format!("{at}/{key}"), all)),
+        Value::Array(items) => {
+            items.iter().enumerate().for_each(|(n, inner)| pointers(inner, &format!("{at}/{n}"), all));
+        }
+        _ => {}
+    }
+}
+
 #[test]
-fn names_that_nothing_has_are_found() {
-    let policy = rules(&[
-        "right permit when = { actions = [\"restart\"], targets = [\"web\"] }",
-        "typo deny when = { actions = [\"restrat\", \"restart\"], targets = [\"wbe\", \"db\"] }",
-    ]);
-    let catalogue = samples::catalogue(&["restart"]);
-    let found: Vec<String> =
-        policy.check_against(&catalogue, &samples::topology(&["web", "db"])).iter().map(ToString::to_string).collect();
-    assert_eq!(
-        found,
-        [
-            "`rule `typo`.when.actions`: no executor has the action `restrat`",
-            "`rule `typo`.when.targets`: no entity is named `wbe`",
-        ]
-    );
+fn whatever_value_stands_where_no_message_speaks_of_rust_and_each_has_its_line() {
+    let words = [
+        "u8",
+        "u16",
+        "u32",
+        "u64",
+        "i32",
+        "i64",
+        "usize",
+        "f64",
+        "bool",
+        "boolean",
+        "struct",
+        "enum",
+        "variant",
+        "string",
+        "sequence",
+        "map",
+        "unit",
+        "null",
+        "Option",
+        "newtype",
+        "Limits",
+        "Condition",
+        "NamedTarget",
+        "Quorum",
+        "Rule",
+    ];
+    let wrong = [
+        json!(null),
+        json!(true),
+        json!(-1),
+        json!(1.5),
+        json!(1e300),
+        json!(u64::MAX),
+        json!("x y"),
+        json!(""),
+        json!([]),
+        json!([[]]),
+        json!([1, "x"]),
+        json!({}),
+        json!({"a": 1}),
+        json!({"type": "x"}),
+    ];
+    let mut refused = 0;
+    for (kind, text) in SOUND {
+        read(kind, text).unwrap();
+        let sound: Value = serde_json::from_str(text).unwrap();
+        let mut all = Vec::new();
+        pointers(&sound, "", &mut all);
+        for pointer in all.iter().skip(1) {
+            for value in &wrong {
+                let mut document = sound.clone();
+                *document.pointer_mut(pointer).unwrap() = value.clone();
+                let text = serde_json::to_string_pretty(&document).unwrap();
+                let Err(error) = read(kind, &text) else { continue };
+                refused += 1;
+                for problem in error.problems() {
+                    assert!(problem.line.is_some(), "{kind} {pointer} {value}: {problem}");
+                    let mut said = problem.message.split(|c: char| !c.is_ascii_alphanumeric());
+                    assert!(!said.any(|word| words.contains(&word)), "{kind} {pointer} {value}: {problem}");
+                }
+            }
+        }
+    }
+    assert!(refused > 700, "{refused} documents were refused");
 }
 
 proptest! {

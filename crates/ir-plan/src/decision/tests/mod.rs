@@ -3,6 +3,7 @@
 mod decide;
 mod documents;
 mod explain;
+mod names;
 mod properties;
 
 use ir_core::{

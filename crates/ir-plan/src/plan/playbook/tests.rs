@@ -58,11 +58,15 @@ verification = { hold = 3 }
     let wanted = [
         ("p.toml:3: `playbook[0].version`", "-1"),
         ("p.toml:7: `playbook[1].when.class`", "unknown field `class`"),
-        ("p.toml:11: `playbook[2].when.min_severity`", "unknown variant `awful`"),
+        ("p.toml:11: `playbook[2].when.min_severity`", "`awful` is none of"),
         ("p.toml:17: `playbook[3].step[0].action`", "has the character ' '"),
         ("p.toml:19: `playbook[3].step[1]`", "missing field `expected_effect`"),
         ("p.toml:26: `playbook[3].step[2].timeout_ms`", "30s"),
         ("p.toml:31: `playbook[3].step[3].verification.hold`", "unknown field `hold`"),
+        // What can be said beside: these have no step.
+        ("p.toml:1: `playbook[0].step`", "has no step"),
+        ("p.toml:4: `playbook[1].step`", "has no step"),
+        ("p.toml:8: `playbook[2].step`", "has no step"),
     ];
     assert_eq!(found.len(), wanted.len(), "{found:#?}");
     for (place, words) in wanted {
@@ -118,12 +122,12 @@ value = "-Inf"
         "p.toml:2: `playbook[0].name`: must not be empty",
         "p.toml:1: `playbook[0].step`: has no step",
         "p.toml:14: `playbook[1].step[1].id`: `x` is named twice",
-        "p.toml:12: `playbook[1].step[0].after`: no step is named `y`",
+        "p.toml:12: `playbook[1].step[0].after[0]`: no step is named `y`",
         "p.toml:11: `playbook[1].step[0].timeout_ms`: must be 1 to 31536000000 (a year)",
         "p.toml:17: `playbook[1].step[1].timeout_ms`: must be 1 to 31536000000 (a year)",
         "p.toml:18: `playbook[1].step[1].verification.within_ms`: must be at least `hold_ms`",
         "p.toml:20: `playbook[2].name`: `same` is the name of playbook[1] already",
-        "p.toml:27: `playbook[2].step[0].after`: `late` belongs to a later phase",
+        "p.toml:27: `playbook[2].step[0].after[0]`: `late` belongs to a later phase",
         "p.toml:33: `playbook[2].step[1].verification.within_ms`: must be at most 31536000000 (a year)",
         "p.toml:35: `playbook[2].step[1].verification.limits[0].metric`: must not be empty",
         "p.toml:37: `playbook[2].step[1].verification.limits[0].value`: `NaN` is not a finite number",
@@ -135,11 +139,14 @@ value = "-Inf"
 #[test]
 fn steps_that_wait_for_each_other_are_refused() {
     // One row a form: itself, two, three.
-    for cycle in [vec![("a", "a")], vec![("a", "b"), ("b", "a")], vec![("a", "c"), ("b", "a"), ("c", "b")]] {
+    let table = [
+        (vec![("a", "a")], "`a` waits for itself"),
+        (vec![("a", "b"), ("b", "a")], "steps wait for each other: `a` -> `b` -> `a`"),
+        (vec![("a", "c"), ("b", "a"), ("c", "b")], "steps wait for each other: `a` -> `c` -> `b` -> `a`"),
+    ];
+    for (cycle, wanted) in table {
         let steps: String = cycle.iter().map(|(id, after)| step(id, &format!("after = [\"{after}\"]"))).collect();
-        let found = problems(&book("", &steps));
-        assert_eq!(found.len(), 1, "{found:?}");
-        assert!(found[0].starts_with("p.toml:5: `playbook[0].step`: `") && found[0].ends_with("` waits for itself"));
+        assert_eq!(problems(&book("", &steps)), [format!("p.toml:9: `playbook[0].step[0].after`: {wanted}")]);
     }
 }
 
@@ -192,7 +199,7 @@ fn merging_keeps_the_order_and_refuses_names_used_in_both() {
     let merged = named("b").merge(named("a")).unwrap();
     assert_eq!(merged.iter().map(|book| book.name.as_str()).collect::<Vec<_>>(), ["b", "a"]);
     let error = merged.merge(named("a")).unwrap_err();
-    assert_eq!(error.to_string(), "`playbook[2].name`: `a` is the name of playbook[1] already");
+    assert_eq!(error.to_string(), "p.toml:2: `playbook[0].name`: `a` is the name of the playbook at p.toml:1 already");
 }
 
 #[test]
@@ -212,16 +219,69 @@ fn names_and_parameters_that_nothing_has_are_found() {
     );
     let books = Playbooks::parse(&text, "p.toml").unwrap();
     let catalogue = samples::catalogue(&["restart", "scale"]);
-    let found = books.check_against(&catalogue, &samples::topology(&["web", "db"]));
-    let found: Vec<String> = found.iter().map(ToString::to_string).collect();
+    let vocabulary = Vocabulary::new(&catalogue, &samples::topology(&["web", "db"]), []);
+    let lines = |problems: &[Problem]| problems.iter().map(ToString::to_string).collect::<Vec<_>>();
+    let found = books.check_against(&catalogue, &vocabulary);
     let wanted = [
-        "`playbook `b`.step[1].params.force`: is not a parameter; there is: none",
-        "`playbook `b`.step[1].target.entity`: no entity is named `lb`",
-        "`playbook `b`.step[2].action`: no executor has the action `restrat`; there is: `restart`, `scale`",
-        "`playbook `b`.step[3].verification.limits[0].entity`: no entity is named `bd`",
-        "`playbook `b`.when.entities`: no entity is named `wbe`",
+        "p.toml:4: `playbook[0].when.entities[1]`: no entity is named `wbe`: did you mean `web`?",
+        "p.toml:15: `playbook[0].step[1].params.force`: is not a parameter; there is: none",
+        "p.toml:14: `playbook[0].step[1].target.entity`: no entity is named `lb`: did you mean `db`?",
+        "p.toml:18: `playbook[0].step[2].action`: no executor has the action `restrat`: did you mean `restart`?",
+        "p.toml:25: `playbook[0].step[3].verification.limits[0].entity`: no entity is named `bd`: did you mean `db`?",
     ];
-    assert_eq!(found, wanted);
+    assert_eq!(lines(&found.errors), wanted);
+    assert!(found.warnings.is_empty());
+    // Where entities come and go, what is not there now may be there later; actions do not.
+    let found = books.check_against(&catalogue, &vocabulary.with_changing_entities());
+    assert_eq!(lines(&found.errors), [wanted[1], wanted[3]]);
+    assert_eq!(lines(&found.warnings), [wanted[0], wanted[2], wanted[4]]);
+}
+
+#[test]
+fn a_playbook_for_what_there_is_not_is_doubtful() {
+    let when = "classes = [\"erors\", \"unknown\"], kinds = [\"queue\"], environments = [\"defualt\", \"default\"]";
+    let books = Playbooks::parse(&book(&format!("when = {{ {when} }}"), &step("s", "")), "p.toml").unwrap();
+    let catalogue = samples::catalogue(&["restart"]);
+    let classes = [ClassName::literal("errors")];
+    let found = books.check_against(&catalogue, &Vocabulary::new(&catalogue, &samples::topology(&["web"]), classes));
+    let warnings: Vec<String> = found.warnings.iter().map(ToString::to_string).collect();
+    let wanted = [
+        "p.toml:4: `playbook[0].when.classes[0]`: playbook `b` fits nothing by this name: no incident is of class `erors`: \
+         did you mean `errors`?",
+        "p.toml:4: `playbook[0].when.kinds[0]`: playbook `b` fits nothing by this name: no entity is of kind `queue`; \
+         there is: `service`",
+        "p.toml:4: `playbook[0].when.environments[0]`: playbook `b` fits nothing by this name: no entity runs in the \
+         environment `defualt`: did you mean `default`?",
+    ];
+    assert_eq!(warnings, wanted);
+    assert!(found.errors.is_empty());
+}
+
+#[test]
+fn several_mistakes_in_one_step_are_reported_at_once() {
+    let fields = "timout_ms = 5\nparams = 3\nafter = [\"a\", \"two words\"]\nverification = { hold_ms = \"1s\", limits = \
+                  [{ metric = 1, is = \"atmost\" }] }\nphase = \"recovr\"\ntarget = \"db\"";
+    let text = book("", &step("a", fields).replace("expected_effect = \"it is well\"\n", ""));
+    let found = problems(&text);
+    let wanted = [
+        "p.toml:8: `playbook[0].step[0].timout_ms`: unknown field `timout_ms`: did you mean `timeout_ms`?",
+        "p.toml:9: `playbook[0].step[0].params`: must be a table, not the number 3",
+        "p.toml:10: `playbook[0].step[0].after[1]`: step: invalid input: the name `two words` has the character ' '",
+        "p.toml:11: `playbook[0].step[0].verification.hold_ms`: must be a whole number of at least 0, not the text `1s`",
+        "p.toml:11: `playbook[0].step[0].verification.limits[0].metric`: must be a text, not the number 1",
+        "p.toml:11: `playbook[0].step[0].verification.limits[0].is`: `atmost` is none of `at_most`, `at_least`: \
+         did you mean `at_most`?",
+        "p.toml:11: `playbook[0].step[0].verification.limits[0]`: missing field `value`",
+        "p.toml:12: `playbook[0].step[0].phase`: `recovr` is none of `evidence`, `contain`, `eradicate`, `recover`: \
+         did you mean `recover`?",
+        "p.toml:13: `playbook[0].step[0].target`: must be a table, not the text `db`",
+        "p.toml:5: `playbook[0].step[0]`: missing field `expected_effect`",
+        "p.toml:10: `playbook[0].step[0].after`: `a` waits for itself",
+    ];
+    let (mut sorted, mut all) = (found.clone(), wanted.map(str::to_owned).to_vec());
+    sorted.sort();
+    all.sort();
+    assert_eq!(sorted, all);
 }
 
 #[test]
