@@ -420,6 +420,10 @@ pub struct PlanInput {
     pub catalogue: Catalogue,
     /// Calls that were tried for this incident and did not help.
     pub tried: Vec<Call>,
+    /// Set when a person ordered this playbook: only its plan is wanted, whatever its conditions say. A planner without playbooks
+    /// plans nothing then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub playbook: Option<String>,
 }
 
 /// Makes plans.
@@ -430,6 +434,7 @@ pub struct PlanInput {
 /// 2. Plans use actions of the catalogue and targets of the topology only (the engine checks it again).
 /// 3. A call that was tried is not proposed again.
 /// 4. No cause, no plan: an empty answer, not an error.
+/// 5. With [`PlanInput::playbook`] set, no plan but one of that playbook is proposed.
 ///
 /// # Cancellation
 ///

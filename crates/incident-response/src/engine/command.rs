@@ -32,6 +32,8 @@ pub enum Command {
         incident: IncidentId,
         /// The name of the first plan.
         plan: PlanId,
+        /// The playbook that a person ordered, if one did.
+        playbook: Option<String>,
     },
     /// Say what a step would change.
     Preview {

@@ -16,7 +16,7 @@ pub struct EngineSettings {
     pub settle_ms: u64,
     /// How long after a diagnosis that abstained, or a plan that no longer fitted, the next one is made. 1,500.
     pub rediagnose_ms: u64,
-    /// Diagnoses of one incident before a person gets it. 8.
+    /// Diagnoses in a row that named no cause, before a person gets the incident. 8.
     pub diagnoses: u32,
     /// Plans tried for one incident before a person gets it. 2.
     pub plans: u32,

@@ -20,6 +20,9 @@ pub(crate) enum Request {
     Override { incident: IncidentId, by: Person, reason: String, undo: bool },
     Judge { feedback: Vec<Feedback>, by: Person, reason: String },
     Settle { step: StepRef, by: Person, applied: bool, reason: String },
+    Close { incident: IncidentId, by: Person, reason: String },
+    RunPlaybook { incident: IncidentId, playbook: String, by: Person, reason: String },
+    ResumeAutomation { incident: IncidentId, by: Person, reason: String },
     Resume { by: Vec<Person>, reason: String },
 }
 
@@ -90,6 +93,44 @@ impl Handle {
     /// is under way, or no reason is given. `Stopped` when the engine is gone.
     pub async fn settle(&self, step: StepRef, by: Person, applied: bool, reason: impl Into<String>) -> Result<()> {
         self.request(Request::Settle { step, by, applied, reason: reason.into() }).await
+    }
+
+    /// Closes an incident, whatever its anomalies say. Those that go on open no other incident until they have ended. For an
+    /// incident that is no problem, [`no_problem`](Self::no_problem) teaches the detectors.
+    ///
+    /// # Errors
+    ///
+    /// `Conflict` when it did not count, with the reason: no such incident is open, no reason is given, or a step is under way (take
+    /// the incident over first). `Stopped` when the engine is gone.
+    pub async fn close(&self, incident: IncidentId, by: Person, reason: impl Into<String>) -> Result<()> {
+        self.request(Request::Close { incident, by, reason: reason.into() }).await
+    }
+
+    /// Has one playbook planned for an incident, escalated or not, whatever the playbook's conditions say. Its target is the entity
+    /// that is blamed, and its plan is decided by the policy like any other.
+    ///
+    /// # Errors
+    ///
+    /// `Conflict` when it did not count, with the reason: as for [`close`](Self::close), or no cause is known yet. That the playbook
+    /// makes no plan stands in the journal, and the incident is escalated. `Stopped` when the engine is gone.
+    pub async fn run_playbook(
+        &self,
+        incident: IncidentId,
+        playbook: impl Into<String>,
+        by: Person,
+        reason: impl Into<String>,
+    ) -> Result<()> {
+        self.request(Request::RunPlaybook { incident, playbook: playbook.into(), by, reason: reason.into() }).await
+    }
+
+    /// Gives an escalated incident back: the library looks for its cause again, and may act. What was tried is not tried again.
+    ///
+    /// # Errors
+    ///
+    /// `Conflict` when it did not count, with the reason: as for [`close`](Self::close), or the incident is not escalated. `Stopped`
+    /// when the engine is gone.
+    pub async fn resume_automation(&self, incident: IncidentId, by: Person, reason: impl Into<String>) -> Result<()> {
+        self.request(Request::ResumeAutomation { incident, by, reason: reason.into() }).await
     }
 
     /// Says what reports of detectors were worth: that one was no problem, or that there was a problem and no report. Recorded, and

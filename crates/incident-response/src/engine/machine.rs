@@ -1,11 +1,11 @@
 //! The deterministic machine: events in, facts and commands out. No clock, no float arithmetic, no trait object.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use ir_core::journal::{Body, CommandId, Event, Fact, GateFact, Record, Report, Started};
 use ir_core::{
-    Anomaly, AnomalyId, ApprovalRequest, Call, Change, Error, ErrorKind, Failure, Hypothesis, Incident, IncidentId,
-    Moment, PartName, Plan, Preview, Result, StepId, StepRef, Timestamp, Tried, kernel,
+    Anomaly, AnomalyId, ApprovalRequest, Call, Change, ClassName, EntityId, Error, ErrorKind, Failure, Hypothesis,
+    Incident, IncidentId, Moment, PartName, Plan, Preview, Result, StepId, StepRef, Timestamp, Tried, kernel,
 };
 
 use super::backoff;
@@ -38,6 +38,8 @@ pub(crate) struct PlanRun {
     pub(crate) failing: Option<String>,
     /// What was done is to be taken back, and so is what was in flight when it failed.
     pub(crate) taking_back: bool,
+    /// Whom it blames and what it takes the incident for: while that holds, a growing incident keeps its plan.
+    pub(crate) made_for: Option<(EntityId, ClassName)>,
     /// A person stopped it, so no other plan follows.
     pub(crate) overridden: bool,
 }
@@ -54,6 +56,7 @@ impl PlanRun {
             first_effect: None,
             failing: None,
             taking_back: false,
+            made_for: None,
             overridden: false,
         }
     }
@@ -91,8 +94,19 @@ pub(crate) struct IncidentRun {
     pub(crate) incident: Incident,
     pub(crate) opened: Moment,
     pub(crate) hypothesis: Option<Hypothesis>,
+    /// Diagnoses so far: they number the hypotheses.
     pub(crate) diagnoses: u32,
+    /// Diagnoses in a row that named no cause.
+    pub(crate) abstentions: u32,
+    /// More anomalies joined while a diagnosis was under way.
+    pub(crate) grew: bool,
+    /// The playbook that a person ordered, until its plan is there.
+    pub(crate) ordered: Option<String>,
     pub(crate) plans: u32,
+    /// How many of them were before a person gave the incident back.
+    pub(crate) plans_before: u32,
+    /// The escalated incident that it would have joined.
+    pub(crate) follows: Option<IncidentId>,
     pub(crate) run: Option<PlanRun>,
     pub(crate) tried: Vec<Tried>,
     /// Anomalies whose detector started anew and does not know them.
@@ -109,6 +123,8 @@ pub struct Machine {
     pub(crate) incidents: BTreeMap<IncidentId, IncidentRun>,
     /// Anomalies that belong to no incident yet.
     pub(crate) pending: BTreeMap<AnomalyId, Anomaly>,
+    /// Anomalies of incidents that a person closed: they open nothing until they have ended.
+    pub(crate) dismissed: BTreeSet<AnomalyId>,
     pub(crate) changes: Vec<Change>,
     pub(crate) timers: Timers,
     outstanding: BTreeMap<CommandId, (Command, u32)>,
@@ -133,6 +149,7 @@ impl Machine {
             kernel: kernel::State::default(),
             incidents: BTreeMap::new(),
             pending: BTreeMap::new(),
+            dismissed: BTreeSet::new(),
             changes: Vec::new(),
             timers: Timers::default(),
             outstanding: BTreeMap::new(),
@@ -202,6 +219,11 @@ impl Machine {
             Event::Executed(_) => {}
             Event::Answered(answer) => self.on_answered(answer),
             Event::Overridden { incident, by, reason, undo } => self.on_overridden(incident, by, reason, *undo),
+            Event::ClosedByPerson { incident, by, reason } => self.on_closed_by_person(incident, by, reason),
+            Event::PlaybookOrdered { incident, playbook, by, reason } => {
+                self.on_playbook_ordered(incident, playbook, by, reason);
+            }
+            Event::AutomationResumed { incident, by, reason } => self.on_automation_resumed(incident, by, reason),
             Event::SettledByPerson { step, by, applied, reason } => self.on_settled(step, &by.name, *applied, reason),
             Event::TimerFired { timer } => {
                 if let Some(key) = self.timers.take(timer, at) {

@@ -9,7 +9,7 @@ use ir_core::kernel::{AuthorizeRequest, Fence, PermitWatch};
 use ir_core::{
     ActionName, Approver, Attempt, AttemptResult, Case, Catalogue, Check, Classifier, CorrelationInput, Correlator,
     Ctx, Diagnoser, Digest, Direction, Error, ErrorKind, Execution, Executor, Failure, IncidentId, Lesson, LessonStore,
-    PartName, Permit, PlanInput, Planned, Planner, Precondition, Probe, Probed, Result, StepRef, Topology,
+    PartName, Permit, PlanInput, Planned, Planner, Precondition, Probe, Probed, Provenance, Result, StepRef, Topology,
     UNKNOWN_CLASS, Verifier,
 };
 use ir_detect::observations::ObservationStore;
@@ -84,9 +84,10 @@ impl Parts {
                 let run = run(incident)?;
                 Job::Classify(Box::new((run.incident.clone(), run.hypothesis.clone()?)))
             }
-            Command::Plan { incident, plan } => {
+            Command::Plan { incident, plan, playbook } => {
                 let run = run(incident)?;
                 Job::Plan(Box::new(PlanInput {
+                    playbook: playbook.clone(),
                     id: plan.clone(),
                     incident: run.incident.clone(),
                     hypothesis: run.hypothesis.clone()?,
@@ -219,8 +220,17 @@ impl Parts {
             let left = u32::try_from(self.planners.len() - n).unwrap_or(u32::MAX);
             let ctx = &ctx.remaining().map_or_else(|| ctx.clone(), |time| ctx.with_timeout(time / left));
             match guarded(ctx, part.name(), part.plan(ctx, input)).await {
-                Ok(drafts) if !drafts.is_empty() => return Ok(Planned { by, drafts }),
-                Ok(_) => {}
+                Ok(drafts) => {
+                    let wanted = |draft: &ir_core::PlanDraft| match (&input.playbook, &draft.provenance) {
+                        (None, _) => true,
+                        (Some(ordered), Provenance::Playbook { name, .. }) => name == ordered,
+                        (Some(_), _) => false,
+                    };
+                    let drafts: Vec<_> = drafts.into_iter().filter(wanted).collect();
+                    if !drafts.is_empty() {
+                        return Ok(Planned { by, drafts });
+                    }
+                }
                 Err(error) => {
                     tracing::warn!(planner = part.name(), %error, "it made no plan; the next one is asked");
                     failed = failed.or(Some(error));

@@ -284,6 +284,11 @@ impl Shell {
             },
             Request::Override { incident, by, reason, undo } => Event::Overridden { incident, by, reason, undo },
             Request::Settle { step, by, applied, reason } => Event::SettledByPerson { step, by, applied, reason },
+            Request::Close { incident, by, reason } => Event::ClosedByPerson { incident, by, reason },
+            Request::RunPlaybook { incident, playbook, by, reason } => {
+                Event::PlaybookOrdered { incident, playbook, by, reason }
+            }
+            Request::ResumeAutomation { incident, by, reason } => Event::AutomationResumed { incident, by, reason },
             Request::Judge { feedback, by, reason } => {
                 let feedback = match as_recorded("feedback", &feedback) {
                     Ok(feedback) => feedback,

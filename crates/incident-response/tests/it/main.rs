@@ -8,6 +8,7 @@ mod crash;
 mod disk;
 mod healing;
 mod hostile;
+mod incidents;
 mod judging;
 mod plans;
 mod sinks;

@@ -167,6 +167,35 @@ pub enum Event {
         /// Whether what was done is to be taken back.
         undo: bool,
     },
+    /// A person closes an incident, whatever its anomalies say.
+    ClosedByPerson {
+        /// Which incident.
+        incident: IncidentId,
+        /// Who.
+        by: Person,
+        /// Why.
+        reason: String,
+    },
+    /// A person orders a playbook for an incident. It is decided by the policy like any other plan.
+    PlaybookOrdered {
+        /// Which incident.
+        incident: IncidentId,
+        /// The playbook's name.
+        playbook: String,
+        /// Who.
+        by: Person,
+        /// Why.
+        reason: String,
+    },
+    /// A person gives an escalated incident back to the library.
+    AutomationResumed {
+        /// Which incident.
+        incident: IncidentId,
+        /// Who.
+        by: Person,
+        /// Why.
+        reason: String,
+    },
     /// A person looked, and says what became of a step that waited for one.
     SettledByPerson {
         /// Which step.

@@ -255,6 +255,7 @@ fn verification() -> Verification {
 #[must_use]
 pub fn plan_input() -> PlanInput {
     PlanInput {
+        playbook: None,
         id: PlanId::of(&IncidentId::numbered(7), 1),
         incident: incident(),
         hypothesis: hypothesis(),
@@ -466,6 +467,14 @@ fn events() -> Vec<Event> {
         answer(Answer::Refuse),
         answer(Answer::Modify { changes: vec![change] }),
         Event::Overridden { incident: IncidentId::numbered(7), by: person(), reason: "mine".to_owned(), undo: true },
+        Event::ClosedByPerson { incident: IncidentId::numbered(7), by: person(), reason: "scaled in".to_owned() },
+        Event::PlaybookOrdered {
+            incident: IncidentId::numbered(7),
+            playbook: "roll-back".to_owned(),
+            by: person(),
+            reason: "it is the deploy".to_owned(),
+        },
+        Event::AutomationResumed { incident: IncidentId::numbered(7), by: person(), reason: "go on".to_owned() },
         Event::SettledByPerson { step: step(), by: person(), applied: false, reason: "looked at it".to_owned() },
         Event::Judged {
             feedback: vec![

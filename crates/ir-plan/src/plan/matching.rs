@@ -5,7 +5,7 @@ use ir_core::{Classification, Entity};
 use super::playbook::{Playbook, When};
 
 /// How closely a playbook fits: the number of things it demands that hold. More is closer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Match(pub u32);
 
 impl Playbook {

@@ -42,16 +42,19 @@ impl Planner for PlaybookPlanner {
         let mut fitting: Vec<_> = self
             .playbooks
             .iter()
-            .filter_map(|playbook| Some((playbook.matches(&input.classification, entity)?, playbook)))
+            .filter_map(|playbook| match &input.playbook {
+                // A person chose it: its conditions are theirs to judge. The policy decides all the same.
+                Some(ordered) => (playbook.name == *ordered).then_some((Default::default(), playbook)),
+                None => Some((playbook.matches(&input.classification, entity)?, playbook)),
+            })
             .collect();
         // A stable sort: equal matches keep the order of the document.
         fitting.sort_by_key(|(closeness, _)| std::cmp::Reverse(*closeness));
 
         let confidence = confidence(input, cause.probability);
-        let drafts = fitting
-            .into_iter()
-            .filter_map(|(_, playbook)| draft(playbook, entity, confidence, input))
-            .filter(|draft| !draft.steps.iter().any(|step| input.tried.contains(&step.call)));
+        let drafts = fitting.into_iter().filter_map(|(_, playbook)| draft(playbook, entity, confidence, input)).filter(
+            |draft| input.playbook.is_some() || !draft.steps.iter().any(|step| input.tried.contains(&step.call)),
+        );
         Ok(drafts.enumerate().map(|(n, draft)| PlanDraft { id: nth_id(&input.id, n), ..draft }).collect())
     }
 }

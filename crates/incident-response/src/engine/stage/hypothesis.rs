@@ -2,31 +2,51 @@
 
 use ir_core::journal::{Fact, Suspect};
 use ir_core::{
-    ClassName, Classification, Failure, Hypothesis, HypothesisId, IncidentId, IncidentState, PartName, PlanId,
-    Probability, Severity, StepState,
+    ClassName, Classification, EntityId, Failure, Hypothesis, HypothesisId, IncidentId, IncidentState, PartName,
+    PlanId, Probability, Severity, StepState,
 };
 use ir_plan::classification::UNKNOWN;
 
 use crate::engine::command::Command;
-use crate::engine::machine::Machine;
+use crate::engine::machine::{IncidentRun, Machine};
 use crate::engine::timer::TimerKey;
 
 impl Machine {
-    /// Asks for a diagnosis, unless a person has the incident or one is under way.
+    /// Asks for a diagnosis, unless a person has the incident, something was sent for it, or one is under way.
     pub(crate) fn diagnose(&mut self, id: &IncidentId) {
-        let limit = self.settings().diagnoses;
-        let Some(run) = self.incidents.get_mut(id) else { return };
-        if run.incident.state == IncidentState::HandedOver || run.run.is_some() {
+        if self.waits_for(|command| matches!(command, Command::Diagnose { incident, .. } if incident == id)) {
             return;
         }
-        if run.diagnoses >= limit {
-            let because = format!("no cause was found in {limit} diagnoses");
-            return self.hand_over(id, because);
+        if !self.may_change_its_plan(id) {
+            return;
+        }
+        let limit = self.settings().diagnoses;
+        let Some(run) = self.incidents.get_mut(id) else { return };
+        if run.abstentions >= limit {
+            let why = run
+                .hypothesis
+                .as_ref()
+                .and_then(|h| h.abstains.clone())
+                .unwrap_or_else(|| "nothing is blamed".to_owned());
+            return self.hand_over(id, format!("no cause was found in {limit} diagnoses: {why}"));
         }
         run.diagnoses += 1;
+        run.grew = false;
         let hypothesis = HypothesisId::of(id, run.diagnoses);
-        self.forget_commands(|command| matches!(command, Command::Diagnose { incident, .. } if incident == id));
         self.command(Command::Diagnose { incident: id.clone(), hypothesis });
+    }
+
+    /// Whether the incident has no plan, or one of which nothing was sent and about which nobody is asked.
+    fn may_change_its_plan(&self, id: &IncidentId) -> bool {
+        self.incidents.get(id).is_some_and(|run| {
+            run.incident.state != IncidentState::HandedOver
+                && run.run.as_ref().is_none_or(|plan| {
+                    let steps = self.kernel.plan(&plan.plan.id).map(|entry| &entry.steps);
+                    steps.is_some_and(|steps| {
+                        steps.values().all(|step| matches!(step.state, StepState::Planned | StepState::Ready))
+                    })
+                })
+        })
     }
 
     pub(crate) fn diagnose_later(&mut self, id: &IncidentId) {
@@ -34,27 +54,19 @@ impl Machine {
         self.start_timer(TimerKey::Settle(id.clone()), later_ms);
     }
 
-    /// More anomalies joined. As long as nothing was sent, and nobody is being asked, the cause is looked for again.
+    /// More anomalies joined. As long as nothing was sent, and nobody is being asked, the cause is looked for again; the plan stays
+    /// while that gives the same leader and the same class.
     pub(crate) fn reconsider(&mut self, id: &IncidentId) {
-        let Some(run) = self.incidents.get(id) else { return };
-        let undisturbed = run.hypothesis.is_some()
-            && run.incident.state != IncidentState::HandedOver
-            && run.run.as_ref().is_none_or(|plan| {
-                self.kernel.plan(&plan.plan.id).is_some_and(|entry| {
-                    entry.steps.values().all(|step| matches!(step.state, StepState::Planned | StepState::Ready))
-                })
-            });
-        if !undisturbed || self.timers.runs(&TimerKey::Settle(id.clone())) {
+        let known = self.incidents.get(id).is_some_and(|run| run.hypothesis.is_some());
+        if !known || !self.may_change_its_plan(id) || self.timers.runs(&TimerKey::Settle(id.clone())) {
             return;
         }
-        self.cancel_unsent(id, "more is known now, so the cause is looked for again");
-        if let Some(run) = self.incidents.get_mut(id) {
-            run.run = None;
+        if self.waits_for(|command| matches!(command, Command::Diagnose { incident, .. } if incident == id)) {
+            if let Some(run) = self.incidents.get_mut(id) {
+                run.grew = true;
+            }
+            return;
         }
-        self.forget_commands(|command| match command {
-            Command::Classify { incident } | Command::Plan { incident, .. } => incident == id,
-            _ => false,
-        });
         self.diagnose(id);
     }
 
@@ -65,27 +77,78 @@ impl Machine {
         let entity = leading.and_then(|id| topology?.entity(id)).cloned();
         let unknown = leading.filter(|_| entity.is_none()).cloned();
         let suspect = entity.map(|e| Suspect { entity: e.id, environment: e.environment, group: e.group });
+        let changes = self.may_change_its_plan(id);
         let Some(run) = self.incidents.get_mut(id) else { return };
         run.hypothesis = Some(hypothesis.clone());
-        let known = suspect.is_some();
+        run.abstentions = if leading.is_none() { run.abstentions + 1 } else { 0 };
+        let grew = std::mem::take(&mut run.grew);
+        let blamed = suspect.as_ref().map(|suspect| suspect.entity.clone());
         self.fact(Fact::HypothesisFormed { incident: id.clone(), hypothesis: hypothesis.id.clone(), suspect });
+        if !changes {
+            return;
+        }
         if let Some(name) = unknown {
             return self.hand_over(id, format!("`{name}` is blamed, and the topology does not know it"));
         }
-        if known {
-            self.command(Command::Classify { incident: id.clone() });
-        } else {
+        match blamed {
+            Some(entity) => {
+                if let Some(other) = self.held_by_person(id, &entity) {
+                    return self.merge(id, &other);
+                }
+                self.forget_commands(
+                    |c| matches!(c, Command::Classify { incident } | Command::Plan { incident, .. } if incident == id),
+                );
+                self.command(Command::Classify { incident: id.clone() });
+            }
+            None => {
+                self.drop_plan(id, "the cause is not clear any more");
+                self.diagnose_later(id);
+            }
+        }
+        if grew {
             self.diagnose_later(id);
         }
     }
 
+    /// An escalated incident with the same suspect: automation keeps its hands off what a person is at work on.
+    fn held_by_person(&self, id: &IncidentId, entity: &EntityId) -> Option<IncidentId> {
+        let suspects = |run: &IncidentRun| {
+            run.hypothesis.as_ref().and_then(|h| h.leading()).is_some_and(|cause| cause.entity == *entity)
+        };
+        self.incidents
+            .iter()
+            .find(|(other, run)| *other != id && run.incident.state == IncidentState::HandedOver && suspects(run))
+            .map(|(other, _)| other.clone())
+    }
+
+    /// Gives up a plan of which nothing was sent.
+    fn drop_plan(&mut self, id: &IncidentId, because: &str) {
+        self.cancel_unsent(id, because);
+        if let Some(run) = self.incidents.get_mut(id) {
+            run.run = None;
+        }
+    }
+
     pub(crate) fn on_classified(&mut self, id: &IncidentId, class: &Classification) {
+        let changes = self.may_change_its_plan(id);
         let Some(run) = self.incidents.get_mut(id) else { return };
         run.incident.severity = class.severity;
         run.incident.classification = Some(class.clone());
+        let leader = run.hypothesis.as_ref().and_then(|h| h.leading()).map(|cause| cause.entity.clone());
+        let same = run.run.as_ref().is_some_and(|plan| plan.made_for == leader.zip(Some(class.class.clone())));
+        if !changes || same {
+            return;
+        }
+        self.drop_plan(id, "another cause or class is known now");
+        self.plan(id);
+    }
+
+    /// Asks for plans.
+    pub(crate) fn plan(&mut self, id: &IncidentId) {
+        let Some(run) = self.incidents.get_mut(id) else { return };
         run.plans += 1;
-        let plan = PlanId::of(id, run.plans);
-        self.command(Command::Plan { incident: id.clone(), plan });
+        let (plan, playbook) = (PlanId::of(id, run.plans), run.ordered.clone());
+        self.command(Command::Plan { incident: id.clone(), plan, playbook });
     }
 
     /// The classifier failed: the class is unknown with confidence 0, which narrows and never widens.

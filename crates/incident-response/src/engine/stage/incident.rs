@@ -36,7 +36,10 @@ impl Machine {
                 }
                 None if anomaly.phase == Phase::Ended => {
                     self.pending.remove(&anomaly.id);
+                    self.dismissed.remove(&anomaly.id);
                 }
+                // A person closed its incident, so it opens no other until it has ended.
+                None if self.dismissed.contains(&anomaly.id) => {}
                 None => {
                     self.pending.insert(anomaly.id.clone(), anomaly.clone());
                 }
@@ -53,6 +56,11 @@ impl Machine {
         for incident in touched {
             self.watch_quiet(&incident);
         }
+        self.correlate();
+    }
+
+    /// Asks where pending anomalies belong, unless that is being asked.
+    fn correlate(&mut self) {
         if !self.pending.is_empty() && !self.waits_for(|c| matches!(c, Command::Correlate { .. })) {
             let anomalies = self.pending.values().cloned().collect();
             self.command(Command::Correlate { anomalies });
@@ -107,7 +115,8 @@ impl Machine {
 
     pub(crate) fn on_correlated(&mut self, asked: &[Anomaly], groupings: &[Grouping]) {
         let mut opening: BTreeMap<&str, Vec<(&AnomalyId, &str)>> = BTreeMap::new();
-        let mut joining: BTreeMap<&IncidentId, Vec<(&AnomalyId, &str)>> = BTreeMap::new();
+        let mut joining: BTreeMap<IncidentId, Vec<(&AnomalyId, &str)>> = BTreeMap::new();
+        let mut following: BTreeMap<&IncidentId, Vec<(&AnomalyId, &str)>> = BTreeMap::new();
         for grouping in groupings {
             let waits = self.pending.contains_key(&grouping.anomaly) && asked.iter().any(|a| a.id == grouping.anomaly);
             let entry = (&grouping.anomaly, grouping.because.as_str());
@@ -115,8 +124,14 @@ impl Machine {
                 _ if !waits => {}
                 Placement::Ignore => {}
                 Placement::Open { key } => opening.entry(key).or_default().push(entry),
+                // What a person has takes nothing in by itself: it might be another fault, of which nobody would look for the
+                // cause. Once a cause is known, it joins what it belongs to.
+                Placement::Join { incident } if self.is_escalated(incident) => match self.follower_of(incident) {
+                    Some(follower) => joining.entry(follower).or_default().push(entry),
+                    None => following.entry(incident).or_default().push(entry),
+                },
                 Placement::Join { incident } if self.incidents.contains_key(incident) => {
-                    joining.entry(incident).or_default().push(entry);
+                    joining.entry(incident.clone()).or_default().push(entry);
                 }
                 Placement::Join { incident } => {
                     let because = format!("`{incident}` is not open, so `{}` opens one", grouping.anomaly);
@@ -126,11 +141,35 @@ impl Machine {
             }
         }
         for members in opening.values() {
-            self.open(members);
+            self.open(members, None);
+        }
+        for (incident, members) in following {
+            self.open(&members, Some(incident));
         }
         for (incident, members) in joining {
-            self.join(incident, members);
+            self.join(&incident, members);
         }
+    }
+
+    /// The incident at work that gathers what would have joined the escalated one.
+    fn follower_of(&self, escalated: &IncidentId) -> Option<IncidentId> {
+        let follows = |run: &IncidentRun| run.follows.as_ref() == Some(escalated);
+        self.incidents.iter().find(|(id, run)| follows(run) && !self.is_escalated(id)).map(|(id, _)| id.clone())
+    }
+
+    /// Both have the same cause, and a person is at work on `into`: they are one incident.
+    pub(crate) fn merge(&mut self, id: &IncidentId, into: &IncidentId) {
+        self.stop_thinking(id);
+        self.cancel_unsent(id, "it is merged into another incident");
+        self.move_incident(id, IncidentState::Closed, format!("it has the same cause as {into}, which a person has"));
+        let Some(ended) = self.incidents.remove(id) else { return };
+        self.timers.stop(&TimerKey::Quiet(id.clone()));
+        self.timers.stop(&TimerKey::Forget(id.clone()));
+        let members = ended.incident.anomalies;
+        let ids: Vec<AnomalyId> = members.iter().map(|a| a.id.clone()).collect();
+        self.pending.extend(members.into_iter().map(|anomaly| (anomaly.id.clone(), anomaly)));
+        let because = "the same cause was found";
+        self.join(into, ids.iter().map(|anomaly| (anomaly, because)).collect());
     }
 
     /// The correlator failed: one incident an entity, which loses grouping and nothing else.
@@ -141,7 +180,7 @@ impl Machine {
             by_entity.entry(anomaly.entity.to_string()).or_default().push((&anomaly.id, because));
         }
         for members in by_entity.values() {
-            self.open(members);
+            self.open(members, None);
         }
     }
 
@@ -153,7 +192,7 @@ impl Machine {
         (anomalies, because)
     }
 
-    fn open(&mut self, members: &[(&AnomalyId, &str)]) {
+    fn open(&mut self, members: &[(&AnomalyId, &str)], follows: Option<&IncidentId>) {
         let Some(now) = self.now.clone() else { return };
         let (mut anomalies, because) = self.take_pending(members);
         let Some(onset) = anomalies.iter().map(|a| a.onset).min() else { return };
@@ -176,7 +215,12 @@ impl Machine {
             opened: now,
             hypothesis: None,
             diagnoses: 0,
+            abstentions: 0,
+            grew: false,
+            ordered: None,
             plans: 0,
+            plans_before: 0,
+            follows: follows.cloned(),
             run: None,
             tried: Vec::new(),
             forgotten: Vec::new(),
@@ -266,19 +310,93 @@ impl Machine {
         self.watch_quiet(id);
     }
 
+    fn is_escalated(&self, id: &IncidentId) -> bool {
+        self.incidents.get(id).is_some_and(|run| run.incident.state == IncidentState::HandedOver)
+    }
+
+    /// Ends an incident. INVARIANT (no anomaly is lost): what goes on is pending again, so that it opens or joins another.
     pub(crate) fn close(&mut self, id: &IncidentId, because: impl Into<String>) {
         self.draw_lesson(id);
         self.move_incident(id, IncidentState::Closed, because);
-        self.incidents.remove(id);
-        self.timers.stop(&TimerKey::Settle(id.clone()));
+        let ended = self.incidents.remove(id);
+        let ongoing = ended.iter().flat_map(|run| run.incident.ongoing()).filter(|a| !self.dismissed.contains(&a.id));
+        let ongoing: Vec<Anomaly> = ongoing.cloned().collect();
+        self.pending.extend(ongoing.into_iter().map(|anomaly| (anomaly.id.clone(), anomaly)));
+        self.stop_thinking(id);
         self.timers.stop(&TimerKey::Quiet(id.clone()));
         self.timers.stop(&TimerKey::Forget(id.clone()));
+        self.correlate();
+    }
+
+    /// Why a person's order about an incident cannot be carried out: it is not open, no reason is given, or steps are under way.
+    fn against(&self, id: &IncidentId, reason: &str) -> Option<String> {
+        let Some(run) = self.incidents.get(id) else { return Some("no incident of that name is open".to_owned()) };
+        if reason.trim().is_empty() {
+            return Some("it gives no reason".to_owned());
+        }
+        let steps = run.run.as_ref().and_then(|plan| self.kernel.plan(&plan.plan.id)).map(|plan| &plan.steps);
+        let under_way =
+            steps.into_iter().flatten().find(|(_, step)| !step.state.is_terminal() && !step.state.is_unsent());
+        under_way.map(|(step, entry)| format!("step `{step}` is {}: take the incident over first", entry.state))
+    }
+
+    /// Whatever waits to be diagnosed, classified or planned is left.
+    fn stop_thinking(&mut self, id: &IncidentId) {
+        self.timers.stop(&TimerKey::Settle(id.clone()));
         self.forget_commands(|command| match command {
             Command::Diagnose { incident, .. } | Command::Classify { incident } | Command::Plan { incident, .. } => {
                 incident == id
             }
             _ => false,
         });
+    }
+
+    pub(crate) fn on_closed_by_person(&mut self, id: &IncidentId, by: &Person, reason: &str) {
+        if let Some(because) = self.against(id, reason) {
+            return self.fact(Fact::OrderRejected { order: format!("close {id}"), because });
+        }
+        let because = format!("closed by {}: {reason}", by.name);
+        self.cancel_unsent(id, &because);
+        let ongoing: Vec<AnomalyId> =
+            self.incidents.get(id).iter().flat_map(|run| run.incident.ongoing()).map(|a| a.id.clone()).collect();
+        self.dismissed.extend(ongoing);
+        while self.dismissed.len() > MAX_PENDING {
+            self.dismissed.pop_first();
+        }
+        self.close(id, because);
+    }
+
+    pub(crate) fn on_playbook_ordered(&mut self, id: &IncidentId, playbook: &str, by: &Person, reason: &str) {
+        let run = self.incidents.get(id);
+        let known = run.is_some_and(|run| {
+            run.incident.classification.is_some() && run.hypothesis.as_ref().is_some_and(|h| h.leading().is_some())
+        });
+        let unknown = (!known).then(|| "no cause is known for it yet, so the playbook has no target".to_owned());
+        if let Some(because) = self.against(id, reason).or(unknown) {
+            return self.fact(Fact::OrderRejected { order: format!("run `{playbook}` for {id}"), because });
+        }
+        let because = format!("{} ordered playbook `{playbook}`: {reason}", by.name);
+        self.stop_thinking(id);
+        self.cancel_unsent(id, &because);
+        self.move_incident(id, IncidentState::Open, because);
+        if let Some(run) = self.incidents.get_mut(id) {
+            run.run = None;
+            run.ordered = Some(playbook.to_owned());
+        }
+        self.plan(id);
+    }
+
+    /// The library takes an escalated incident up again, as if it had just been opened; what was tried is remembered.
+    pub(crate) fn on_automation_resumed(&mut self, id: &IncidentId, by: &Person, reason: &str) {
+        let kept = (!self.is_escalated(id)).then(|| "the library is at work on it".to_owned());
+        if let Some(because) = self.against(id, reason).or(kept) {
+            return self.fact(Fact::OrderRejected { order: format!("resume {id}"), because });
+        }
+        self.move_incident(id, IncidentState::Open, format!("{} gave it back: {reason}", by.name));
+        if let Some(run) = self.incidents.get_mut(id) {
+            (run.abstentions, run.plans_before, run.run) = (0, run.plans, None);
+        }
+        self.diagnose(id);
     }
 
     pub(crate) fn on_overridden(&mut self, id: &IncidentId, by: &Person, reason: &str, undo: bool) {
@@ -292,12 +410,7 @@ impl Machine {
             run.taking_back |= undo;
             run.failing.get_or_insert_with(|| because.clone());
         }
-        self.forget_commands(|command| match command {
-            Command::Diagnose { incident, .. } | Command::Classify { incident } | Command::Plan { incident, .. } => {
-                incident == id
-            }
-            _ => false,
-        });
+        self.stop_thinking(id);
         self.cancel_unsent(id, &because);
         self.hand_over(id, because.clone());
         if undo {

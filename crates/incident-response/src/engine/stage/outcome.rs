@@ -112,7 +112,7 @@ impl Machine {
     fn try_another(&mut self, id: &IncidentId, overridden: bool, sent: bool, because: &str) {
         let limit = self.settings().plans;
         let more = self.incidents.get(id).is_some_and(|run| {
-            run.plans < limit
+            run.plans.saturating_sub(run.plans_before) < limit
                 && run.incident.state != IncidentState::HandedOver
                 && run.incident.ongoing().next().is_some()
         });

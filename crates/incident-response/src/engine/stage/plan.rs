@@ -12,8 +12,15 @@ use crate::engine::timer::TimerKey;
 impl Machine {
     /// Takes the first plan that passes all checks.
     pub(crate) fn on_planned(&mut self, id: &IncidentId, planned: &Planned) {
+        let ordered = self.incidents.get_mut(id).and_then(|run| run.ordered.take());
         if planned.drafts.is_empty() {
-            return self.hand_over(id, "no playbook fits");
+            let because = match &ordered {
+                Some(name) => {
+                    format!("playbook `{name}` makes no plan: it is not known, or lacks an action or a target")
+                }
+                None => "no planner proposed anything".to_owned(),
+            };
+            return self.hand_over(id, because);
         }
         for draft in &planned.drafts {
             if self.accept(id, draft.clone()) {
@@ -48,7 +55,9 @@ impl Machine {
         };
         self.fact(Fact::PlanAccepted { plan: plan.clone().into_draft(), digest, terms });
         if let Some(run) = self.incidents.get_mut(id) {
-            run.run = Some(PlanRun::new(plan));
+            let leader = run.hypothesis.as_ref().and_then(|h| h.leading()).map(|cause| cause.entity.clone());
+            let class = run.incident.classification.as_ref().map(|found| found.class.clone());
+            run.run = Some(PlanRun { made_for: leader.zip(class), ..PlanRun::new(plan) });
         }
         self.move_incident(id, IncidentState::Responding, format!("plan `{name}` was accepted"));
         self.advance(id);

@@ -64,6 +64,7 @@ fn input() -> PlanInput {
     let clear = ir_core::ActionSpec { params: schema, risk: ir_core::RiskClass::High, ..samples::spec("clear") };
     let others = ["restart", "drain", "scale"].map(samples::spec);
     PlanInput {
+        playbook: None,
         id: PlanId::of(&samples::incident(vec![]).id, 2),
         incident: samples::incident(vec![]),
         hypothesis: samples::hypothesis("web", 0.7),
