@@ -17,6 +17,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::episode::{EpisodeConfig, Finding, Judge, Key, Tracks, Verdict};
+use super::host::Refused;
 use super::names::MetricNames;
 use crate::basic::{BasicConfig, BasicModel, Judged};
 use crate::check::Check;
@@ -141,6 +142,13 @@ impl BasicSeriesDetector {
         self.state.lock().unwrap_or_else(PoisonError::into_inner).slots.len()
     }
 
+    /// What was left out because of bounds: values of series beyond `max_series`.
+    #[must_use]
+    pub fn refused(&self) -> Refused {
+        let [series, episodes] = self.state.lock().unwrap_or_else(PoisonError::into_inner).tracks.refused();
+        Refused { scrapes: 0, series, episodes }
+    }
+
     fn wants(&self, series: &Series) -> bool {
         matches!(series.kind, MetricKind::Gauge | MetricKind::Counter)
             && series.metric != self.config.names.start_time
@@ -182,7 +190,7 @@ impl BasicSeriesDetector {
             state.make_room(sample.at, self.config.forget_secs);
         }
         if state.slots.len() >= self.config.max_series {
-            tracing::debug!(entity = %sample.series.entity, metric = %sample.series.metric, "series beyond the bound is not watched");
+            state.tracks.refuse_series();
             return None;
         }
         state.add(Slot::new(sample))

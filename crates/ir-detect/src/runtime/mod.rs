@@ -1,0 +1,3 @@
+//! What detectors run on: scrapes, assembled once for all of them.
+
+pub mod scrape;
