@@ -150,7 +150,7 @@ impl Core for Baseline {
         for (series, value) in scrape.gauges.iter().filter(|(series, _)| series.metric != config.names.start_time) {
             let key = Key { labels: series.labels.clone(), ..Key::new(scrape.entity, series.metric.as_str()) };
             if !state.0.contains_key(&key) {
-                if state.0.len() >= MAX_WATCHED {
+                if state.0.len() >= MAX_WATCHED && tracks.may_make_room(scrape.at) {
                     state.0.retain(|_, learned| scrape.at.since(learned.last).as_secs() <= config.bounds.forget_secs);
                 }
                 if state.0.len() >= MAX_WATCHED {

@@ -21,6 +21,7 @@ use super::host::Refused;
 use super::names::MetricNames;
 use crate::basic::{BasicConfig, BasicModel, Judged};
 use crate::check::Check;
+use crate::runtime::room::Room;
 use crate::stored::StoredForm;
 
 /// How a [`BasicSeriesDetector`] decides.
@@ -92,8 +93,7 @@ struct State {
     /// The same by the address of the shared series. The slot holds it, so no other can have that address meanwhile.
     addresses: HashMap<usize, u32>,
     tracks: Tracks,
-    /// When room was last made, so that a flood of new series does not look for it at each of them.
-    made_room: Option<Timestamp>,
+    made_room: Room,
 }
 
 /// What is kept of one series.
@@ -113,15 +113,13 @@ struct Slot {
 struct Stored<S, T> {
     slots: S,
     tracks: T,
-    made_room: Option<Timestamp>,
+    made_room: Room,
 }
 
 const NAME: &str = "basic-series";
 const VERSION: u32 = 1;
 /// What lies further back was stamped by a clock that was set.
 const JUMP: Duration = Duration::from_secs(10);
-/// Room is made at most so often.
-const ROOM_EVERY: Duration = Duration::from_secs(60);
 /// Ten million series come to some 6 GB, which no store should be given.
 const FORM: StoredForm = StoredForm { name: NAME, version: VERSION, max_bytes: 2 << 30 };
 
@@ -245,10 +243,9 @@ impl State {
 
     /// Forgets what has been silent for long.
     fn make_room(&mut self, now: Timestamp, forget_secs: u64) {
-        if self.made_room.is_some_and(|before| now.since(before) < ROOM_EVERY && before <= now) {
+        if !self.made_room.is_due(now) {
             return;
         }
-        self.made_room = Some(now);
         let mut kept = std::mem::take(&mut self.slots);
         kept.retain(|slot| now.since(slot.at).as_secs() <= forget_secs);
         (self.known, self.addresses) = (HashMap::default(), HashMap::default());

@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use super::budget::Budgets;
 use crate::check::Check;
 use crate::pairs;
+use crate::runtime::room::Room;
 use crate::stats::score_of;
 
 /// When an episode begins, grows and ends.
@@ -136,6 +137,9 @@ pub(crate) struct Tracks {
     /// Series that were left out of a scrape, and bad findings that opened no track, because there was no room.
     #[serde(default)]
     refused: [u64; 2],
+    /// Of the detector's table of series.
+    #[serde(default)]
+    room: Room,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -193,6 +197,11 @@ impl Tracks {
             Some(track) => track.bad == 0,
             None => true,
         }
+    }
+
+    /// Whether the detector may walk its full table of series to evict the silent ones.
+    pub(crate) fn may_make_room(&mut self, now: Timestamp) -> bool {
+        self.room.is_due(now)
     }
 
     /// Counts a series that the detector leaves out because it has no room for it.

@@ -235,7 +235,9 @@ impl Exhaustion {
         let config = &self.0;
         let key = Key { labels: series.labels.clone(), ..Key::new(scrape.entity, series.metric.as_str()) };
         if !state.0.contains_key(&key) && state.0.len() >= config.max_series {
-            state.0.retain(|_, learned| scrape.at.since(learned.last).as_secs() <= config.bounds.forget_secs);
+            if tracks.may_make_room(scrape.at) {
+                state.0.retain(|_, learned| scrape.at.since(learned.last).as_secs() <= config.bounds.forget_secs);
+            }
             if state.0.len() >= config.max_series {
                 tracks.refuse_series();
                 return Ok(());

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
 
 use ir_core::{Anomaly, EntityId, Feedback, PartName, Result, Series, SignalBatch, Snapshot, Timestamp};
 use serde::de::DeserializeOwned;
@@ -11,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::episode::{EpisodeConfig, Judge, Tracks};
 use super::names::Bounds;
+use crate::runtime::room::Room;
 use crate::runtime::scrape::{Assembly, EntityScrape, ScrapeConfig, by_entity};
 use crate::stored::StoredForm;
 
@@ -71,13 +71,11 @@ struct Watched {
     last: BTreeMap<EntityId, Timestamp>,
     /// Scrapes of entities beyond the bound.
     refused: u64,
-    made_room: Option<Timestamp>,
+    room: Room,
 }
 
 /// Nothing this library writes comes near it.
 const MAX_SNAPSHOT_BYTES: usize = 256 << 20;
-/// Room is made at most so often, so that a flood of new entities does not look for it at each of them.
-const ROOM_EVERY: Duration = Duration::from_secs(60);
 
 impl<C: Core> Host<C> {
     const FORM: StoredForm = StoredForm { name: C::NAME, version: C::VERSION, max_bytes: MAX_SNAPSHOT_BYTES };
@@ -150,10 +148,9 @@ impl Watched {
     }
 
     fn make_room(&mut self, now: Timestamp, bounds: &Bounds, detector: &str) {
-        if self.made_room.is_some_and(|before| now.since(before) < ROOM_EVERY && before <= now) {
+        if !self.room.is_due(now) {
             return;
         }
-        self.made_room = Some(now);
         self.last.retain(|_, last| now.since(*last).as_secs() <= bounds.forget_secs);
         if self.last.len() >= bounds.max_entities {
             let (watched, refused_scrapes) = (self.last.len(), self.refused);

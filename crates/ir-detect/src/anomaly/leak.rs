@@ -172,7 +172,9 @@ impl Core for Saturation {
         for (series, bytes) in scrape.gauges.iter().filter(|(series, _)| series.metric == config.names.memory) {
             let key = Key { labels: series.labels.clone(), ..Key::new(scrape.entity, series.metric.as_str()) };
             if !state.0.contains_key(&key) && state.0.len() >= config.bounds.max_entities {
-                state.0.retain(|_, learned| scrape.at.since(learned.last).as_secs() <= config.bounds.forget_secs);
+                if tracks.may_make_room(scrape.at) {
+                    state.0.retain(|_, learned| scrape.at.since(learned.last).as_secs() <= config.bounds.forget_secs);
+                }
                 if state.0.len() >= config.bounds.max_entities {
                     tracks.refuse_series();
                     continue;

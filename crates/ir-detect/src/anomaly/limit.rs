@@ -274,7 +274,9 @@ impl Limits {
             return Change::default();
         }
         if !past.contains_key(key) && past.len() >= MAX_WATCHED {
-            past.retain(|_, past| scrape.at.since(past.last).as_secs() <= self.0.bounds.forget_secs);
+            if tracks.may_make_room(scrape.at) {
+                past.retain(|_, past| scrape.at.since(past.last).as_secs() <= self.0.bounds.forget_secs);
+            }
             if past.len() >= MAX_WATCHED {
                 tracks.refuse_series();
                 return Change::default();

@@ -13,7 +13,7 @@
 //! Histogram buckets are not kept one by one, the percentile is what they are for. Of each target the times of its scrapes are kept
 //! as well, so that one can wait for new scrapes instead of for a time.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -27,6 +27,7 @@ use serde::{Deserialize, Serialize};
 use crate::anomaly::rates::Counts;
 use crate::anomaly::{Bounds, MetricNames, subject};
 use crate::check::Check;
+use crate::runtime::room::Room;
 use crate::runtime::scrape::{Assembly, EntityScrape, Rise, ScrapeConfig, by_entity};
 use crate::stats::Ring;
 
@@ -95,11 +96,15 @@ pub struct ObservationStore {
 struct Kept {
     /// Of bare batches only: it stays empty where scrapes are assembled for all.
     bare: Assembly,
-    histories: BTreeMap<Arc<Series>, Ring<(Timestamp, f64)>>,
+    histories: Histories,
     targets: BTreeMap<Arc<Target>, Scraped>,
-    refused_series: u64,
-    refused_scrapes: u64,
+    refused: u64,
+    room_for_series: Room,
+    room_for_targets: Room,
 }
+
+/// Found by hash, because each scrape asks for each series, and sorted only when a cut is taken.
+type Histories = HashMap<Arc<Series>, Ring<(Timestamp, f64)>>;
 
 /// When a target was scraped.
 #[derive(Debug, Default)]
@@ -126,10 +131,10 @@ impl ObservationStore {
         let scrapes = kept.bare.scrapes_of(batch, &bare);
         for scrapes in by_entity(&scrapes) {
             for scrape in scrapes.iter().filter(|scrape| scrape.up != Some(false)) {
-                kept.refused_scrapes += u64::from(!self.keep_time(&mut kept.targets, scrape));
+                self.keep_time(kept, scrape);
             }
             if let Some(scrape) = EntityScrape::new(scrapes, |_| true) {
-                self.keep(&mut kept.histories, &mut kept.refused_series, &scrape);
+                self.keep(kept, &scrape);
             }
         }
     }
@@ -148,6 +153,7 @@ impl ObservationStore {
                 cut.series.push(SeriesHistory { series: Series::clone(series), times, values });
             }
         }
+        cut.series.sort_unstable_by(|a, b| a.series.cmp(&b.series));
         for (target, scraped) in &kept.targets {
             let times = scraped.times.iter().copied().filter(|at| *at > after && *at <= until);
             let (target, scrapes) = (Target::clone(target), times.collect::<Vec<_>>());
@@ -167,17 +173,20 @@ impl ObservationStore {
     /// Values and scrapes that were left out because their series or target is beyond a bound. Counted since the start.
     #[must_use]
     pub fn refused(&self) -> u64 {
-        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        kept.refused_series + kept.refused_scrapes
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner).refused
     }
 
-    /// Whether there was room for the time of the scrape.
-    fn keep_time(&self, targets: &mut BTreeMap<Arc<Target>, Scraped>, scrape: &Scrape) -> bool {
+    /// Keeps the time of a scrape if there is room for its target.
+    fn keep_time(&self, kept: &mut Kept, scrape: &Scrape) {
+        let targets = &mut kept.targets;
         let max_targets = self.config.bounds.max_entities;
         if !targets.contains_key(&scrape.target) && targets.len() >= max_targets {
-            targets.retain(|_, scraped| scraped.times.last().is_some_and(|at| !self.is_old(*at, scrape.at)));
+            if kept.room_for_targets.is_due(scrape.at) {
+                targets.retain(|_, scraped| scraped.times.last().is_some_and(|at| !self.is_old(*at, scrape.at)));
+            }
             if targets.len() >= max_targets {
-                return false;
+                kept.refused += 1;
+                return;
             }
         }
         let scraped = targets.entry(scrape.target.clone()).or_default();
@@ -187,21 +196,18 @@ impl ObservationStore {
         scraped.interval = scrape.interval;
         scraped.times.push(scrape.at, self.config.max_points);
         scraped.times.drain_while(|at| self.is_old(*at, scrape.at), |_| {});
-        true
     }
 
-    fn keep(
-        &self,
-        histories: &mut BTreeMap<Arc<Series>, Ring<(Timestamp, f64)>>,
-        refused: &mut u64,
-        scrape: &EntityScrape<'_>,
-    ) {
+    fn keep(&self, kept: &mut Kept, scrape: &EntityScrape<'_>) {
+        let Kept { histories, refused, room_for_series, .. } = kept;
         let mut keep = |series: Arc<Series>, value: f64| {
             if !value.is_finite() {
                 return;
             }
             if !histories.contains_key(&series) && histories.len() >= self.config.max_series {
-                histories.retain(|_, history| history.last().is_some_and(|(at, _)| !self.is_old(*at, scrape.at)));
+                if room_for_series.is_due(scrape.at) {
+                    histories.retain(|_, history| history.last().is_some_and(|(at, _)| !self.is_old(*at, scrape.at)));
+                }
                 if histories.len() >= self.config.max_series {
                     *refused += 1;
                     return;

@@ -2,16 +2,13 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use ir_core::{EntityId, MetricSample, Series, Target, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::config::ScrapeConfig;
+use crate::runtime::room::Room;
 use crate::stats::Ring;
-
-/// Silent targets and series are looked for at most this often, so that a flood of new series does not do so at each of them.
-const ROOM_EVERY: Duration = Duration::from_secs(60);
 
 /// The place of an entity, a target or a series in its list. It changes when others are evicted.
 pub(super) type Place = u32;
@@ -37,7 +34,7 @@ pub(super) struct Known {
     pub(super) entities: Vec<Entity>,
     pub(super) targets: Vec<TargetPage>,
     pub(super) series: Vec<SeriesPage>,
-    made_room: Option<Timestamp>,
+    room: Room,
     counts: ScrapeCounts,
     #[serde(skip)]
     by_entity: HashMap<EntityId, Place>,
@@ -230,10 +227,9 @@ impl Known {
 
     /// Evicts what was silent for long. Targets that are being scraped stay.
     fn make_room(&mut self, now: Timestamp, config: &ScrapeConfig) {
-        if self.made_room.is_some_and(|before| now.since(before) < ROOM_EVERY && before <= now) {
+        if !self.room.is_due(now) {
             return;
         }
-        self.made_room = Some(now);
         let silent = |seen: Timestamp| now.since(seen).as_secs() > config.forget_secs;
         let old_series = std::mem::take(&mut self.series);
         let old_targets = std::mem::take(&mut self.targets);
