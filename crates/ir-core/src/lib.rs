@@ -55,7 +55,7 @@ pub use execution::{
     ActionSpec, Applied, Attempt, AttemptResult, Catalogue, Direction, EffectKey, Execution, Executor, Precondition,
     Preview, Probe, Probed, RecoveryClass, Reversibility, RiskClass,
 };
-pub use hypothesis::{Case, Cause, Diagnoser, Evidence, Hypothesis, Observations, SeriesHistory};
+pub use hypothesis::{Case, Cause, Diagnoser, Evidence, Hypothesis, Observations, SeriesHistory, TargetHistory};
 pub use id::{
     ActionName, AnomalyId, ApprovalId, ClassName, Digest, HypothesisId, IncidentId, LessonId, PartName, PlanId, StepId,
     StepRef,
@@ -75,7 +75,7 @@ pub use plan::{
 pub use score::{Measured, Probability, Score};
 pub use signal::{
     Act, Activity, AlertState, Change, ChangeKind, Cursor, EventKind, EventRecord, LogLevel, LogRecord, MetricKind,
-    MetricSample, Polled, Series, SignalBatch, SignalSource, Span,
+    MetricSample, Polled, Scrape, ScrapedSample, Series, SignalBatch, SignalSource, Span, Target,
 };
 pub use time::{BootId, Clock, ManualClock, Moment, Timestamp, Window};
 pub use topology::{Dependency, Topology, TopologyDocument};

@@ -14,8 +14,10 @@ use crate::id::PartName;
 use crate::time::Timestamp;
 
 mod activity;
+mod scrape;
 
 pub use activity::{Act, Activity};
+pub use scrape::{Scrape, ScrapedSample, TARGET_LABELS, Target};
 
 /// How the values of a series behave.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
@@ -209,6 +211,11 @@ pub struct SignalBatch {
     pub events: Vec<EventRecord>,
     /// Changes.
     pub changes: Vec<Change>,
+    /// The scrapes that are complete with these samples, where they were assembled once for all detectors, as the engine does.
+    /// Such a batch may bring scrapes of samples that came before, and samples whose scrape is not complete. `None`: nobody
+    /// assembled the samples, and a detector that needs scrapes does so itself. Not counted by [`len`](Self::len), not stored.
+    #[serde(skip)]
+    pub scrapes: Option<Vec<Scrape>>,
 }
 
 impl SignalBatch {

@@ -11,6 +11,7 @@ pub mod incident;
 pub mod logs;
 pub mod multi;
 pub mod observations;
+pub mod runtime;
 pub mod series;
 pub mod traces;
 
@@ -22,9 +23,10 @@ pub use anomaly::{
     AbsenceConfig, AbsenceDetector, BaselineConfig, BaselineDetector, BasicSeriesConfig, BasicSeriesDetector, Bounds,
     BurnRateConfig, BurnRateDetector, BurnWindow, Detectors, EpisodeConfig, ErrorRateConfig, ErrorRateDetector,
     ExhaustionConfig, ExhaustionDetector, LatencyConfig, LatencyDetector, Limit, LimitConfig, LimitDetector,
-    MetricNames, Resource, ResourceEnd, SaturationConfig, SaturationDetector, SeriesDetector, SeriesDetectorConfig,
-    ShiftConfig, ShiftDetector,
+    MetricNames, Refused, Resource, ResourceEnd, SaturationConfig, SaturationDetector, SeriesDetector,
+    SeriesDetectorConfig, ShiftConfig, ShiftDetector,
 };
 pub use hypothesis::{GraphDiagnoser, GraphDiagnoserConfig};
 pub use incident::{CorrelatorConfig, StandardCorrelator};
 pub use observations::{ObservationStore, ObservationStoreConfig};
+pub use runtime::scrape::{ScrapeAssembler, ScrapeConfig, ScrapeCounts};

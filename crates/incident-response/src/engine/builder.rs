@@ -12,6 +12,7 @@ use ir_core::{
     Digest, Executor, Feedback, Findings, Gate, Journal, LessonStore, PartName, Planner, Problem, Record, Result,
     SignalSource, SnapshotStore, Topology, Verifier, Vocabulary,
 };
+use ir_detect::ScrapeAssembler;
 use ir_plan::decision::Policy;
 use ir_plan::plan::{PlaybookPlanner, Playbooks};
 use tokio::sync::{broadcast, mpsc, watch};
@@ -35,6 +36,7 @@ pub struct Builder {
     name: Option<String>,
     clock: Option<Arc<dyn Clock>>,
     sources: Vec<Arc<dyn SignalSource>>,
+    scrapes: ScrapeAssembler,
     detectors: Vec<Arc<dyn Detector>>,
     correlator: Option<Arc<dyn Correlator>>,
     diagnoser: Option<Arc<dyn Diagnoser>>,
@@ -122,6 +124,13 @@ impl Builder {
     #[must_use]
     pub fn detectors(mut self, detectors: impl IntoIterator<Item = Arc<dyn Detector>>) -> Self {
         self.detectors.extend(detectors);
+        self
+    }
+
+    /// Assembles samples into scrapes, once for all detectors; with the defaults unless another is given.
+    #[must_use]
+    pub fn scrapes(mut self, assembler: ScrapeAssembler) -> Self {
+        self.scrapes = assembler;
         self
     }
 
@@ -283,6 +292,11 @@ impl Builder {
                 }
             }
         }
+        // Its snapshots stand beside those of the detectors, under names.
+        let reserved = ScrapeAssembler::NAME;
+        if self.detectors.iter().any(|detector| detector.name() == reserved) {
+            problems.push(Problem::at("detector", format!("`{reserved}` is the name of the scrape assembler")));
+        }
         problems
     }
 
@@ -390,7 +404,8 @@ impl Responder {
             answer_within,
         };
         let judgements = Judgements::new(memory.unheard);
-        let observer = Observer {
+        let mut observer = Observer {
+            scrapes: builder.scrapes.clone(),
             polls: Polls::new(&builder.sources, memory.cursors, answer_within),
             detectors: builder.detectors.clone(),
             snapshots: builder.snapshots.clone(),

@@ -6,7 +6,10 @@ use std::time::Duration;
 
 use ir_core::journal::Observed;
 use ir_core::signal::PollRecord;
-use ir_core::{Ctx, Detector, Digest, Error, Feedback, PartName, Phase, Polled, SignalBatch, SnapshotStore};
+use ir_core::{
+    Ctx, Detector, Digest, Error, Feedback, PartName, Phase, Polled, Result, SignalBatch, Snapshot, SnapshotStore,
+};
+use ir_detect::ScrapeAssembler;
 use ir_detect::observations::ObservationStore;
 use tokio::sync::mpsc;
 
@@ -21,6 +24,8 @@ const MAX_PROBLEM_CHARS: usize = 200;
 #[derive(Debug)]
 pub(crate) struct Observer {
     pub(crate) polls: Polls,
+    /// Stands before the store and all detectors, so that each sample is assembled once.
+    pub(crate) scrapes: ScrapeAssembler,
     pub(crate) detectors: Vec<Arc<dyn Detector>>,
     pub(crate) snapshots: Option<Arc<dyn SnapshotStore>>,
     pub(crate) store: Arc<ObservationStore>,
@@ -52,7 +57,8 @@ impl Judgements {
 
 impl Observer {
     /// Goes on from the stored states that the journal names last. Gives the detectors that could not.
-    pub(crate) async fn restore(&self, ctx: &Ctx, known: &BTreeMap<PartName, Digest>) -> Vec<PartName> {
+    pub(crate) async fn restore(&mut self, ctx: &Ctx, known: &BTreeMap<PartName, Digest>) -> Vec<PartName> {
+        self.restore_scrapes(ctx, known).await;
         let mut forgetful = Vec::new();
         for detector in &self.detectors {
             let Ok(name) = PartName::new(detector.name()) else { continue };
@@ -72,6 +78,20 @@ impl Observer {
             }
         }
         forgetful
+    }
+
+    /// A detector that goes on while the assembler starts anew misses one increase of each counter, which is no state to report.
+    async fn restore_scrapes(&mut self, ctx: &Ctx, known: &BTreeMap<PartName, Digest>) {
+        let name = PartName::literal(ScrapeAssembler::NAME);
+        let (Some(store), Some(digest)) = (&self.snapshots, known.get(&name)) else { return };
+        let restored = match guarded(ctx, store.name(), store.get(ctx, &name, digest)).await {
+            Ok(Some(snapshot)) => self.scrapes.restore(&snapshot),
+            Ok(None) => return,
+            Err(error) => Err(error),
+        };
+        if let Err(error) = restored {
+            tracing::warn!(%error, "the state of the scrape assembler could not be restored; it starts anew");
+        }
     }
 
     /// Looks until asked to stop.
@@ -126,6 +146,7 @@ impl Observer {
             merge(&mut batch, polled.batch);
         }
         observed.failures = self.polls.failures(ctx);
+        self.scrapes.assemble(&mut batch);
         self.store.observe(&batch);
         let within = ctx.with_timeout(self.answer_within);
         for detector in &self.detectors {
@@ -145,16 +166,30 @@ impl Observer {
             let ctx = &ctx.with_timeout(self.answer_within);
             let kept = async {
                 let snapshot = guarded(ctx, detector.name(), detector.snapshot(ctx)).await?;
-                guarded(ctx, store.name(), store.put(ctx, &snapshot)).await?;
-                Ok::<_, Error>((snapshot.name.clone(), snapshot.digest()))
+                put(ctx, &**store, &snapshot).await
             };
             match kept.await {
                 Ok(digest) => taken.push(digest),
                 Err(error) => tracing::warn!(detector = detector.name(), %error, "its state could not be stored"),
             }
         }
+        // Without the state of any detector that of the assembler continues nothing.
+        if taken.is_empty() {
+            return taken;
+        }
+        let ctx = &ctx.with_timeout(self.answer_within);
+        let kept = async { put(ctx, &**store, &self.scrapes.snapshot()?).await };
+        match kept.await {
+            Ok(digest) => taken.push(digest),
+            Err(error) => tracing::warn!(%error, "the state of the scrape assembler could not be stored"),
+        }
         taken
     }
+}
+
+async fn put(ctx: &Ctx, store: &dyn SnapshotStore, snapshot: &Snapshot) -> Result<(PartName, Digest)> {
+    guarded(ctx, store.name(), store.put(ctx, snapshot)).await?;
+    Ok((snapshot.name.clone(), snapshot.digest()))
 }
 
 fn record(source: &PartName, polled: &Polled) -> PollRecord {

@@ -24,8 +24,11 @@ impl SnapshotStore for Shelf {
     async fn put(&self, _ctx: &Ctx, snapshot: &Snapshot) -> Result<()> {
         let mut kept = self.0.lock().unwrap();
         kept.push(snapshot.clone());
-        let excess = kept.len().saturating_sub(KEPT_SNAPSHOTS);
-        kept.drain(..excess);
+        let of_name = |kept: &Snapshot| kept.name == snapshot.name;
+        if kept.iter().filter(|kept| of_name(kept)).count() > KEPT_SNAPSHOTS {
+            let oldest = kept.iter().position(of_name);
+            oldest.map(|oldest| kept.remove(oldest));
+        }
         Ok(())
     }
 

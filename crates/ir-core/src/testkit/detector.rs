@@ -80,6 +80,8 @@ fn split(batch: &SignalBatch, parts: usize) -> Vec<SignalBatch> {
             spans: part(&batch.spans, n, parts),
             events: part(&batch.events, n, parts),
             changes: part(&batch.changes, n, parts),
+            // The parts are bare: where a scrape ends is not known of a part.
+            scrapes: None,
         })
         .collect()
 }

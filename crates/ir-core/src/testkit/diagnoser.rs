@@ -97,6 +97,7 @@ pub async fn law_4_order_does_not_matter(ctx: &Ctx, diagnoser: &dyn Diagnoser, c
     turned.incident.anomalies.reverse();
     turned.incident.changes.reverse();
     turned.observations.series.reverse();
+    turned.observations.targets.reverse();
     ORDER.same("the answer to another order", &ask(&ORDER, ctx, diagnoser, &turned).await?, &first)
 }
 

@@ -16,7 +16,7 @@ use crate::execution::{
     ActionSpec, Applied, AttemptResult, Catalogue, Direction, EffectKey, Execution, Precondition, Preview, Probed,
     RecoveryClass, Reversibility, RiskClass,
 };
-use crate::hypothesis::{Case, Cause, Evidence, Hypothesis, Observations, SeriesHistory};
+use crate::hypothesis::{Case, Cause, Evidence, Hypothesis, Observations, SeriesHistory, TargetHistory};
 use crate::id::{ApprovalId, Digest, HypothesisId, IncidentId, LessonId, PlanId, StepId, StepRef};
 use crate::incident::{Classification, CorrelationInput, Grouping, Incident, IncidentState, Placement, Severity};
 use crate::journal::{
@@ -30,7 +30,7 @@ use crate::plan::{
     Call, Comparison, Limit, PlanDraft, PlanInput, Planned, Provenance, ResponsePhase, Step, Verification,
 };
 use crate::score::{Measured, Probability, Score};
-use crate::signal::{Change, ChangeKind, Cursor, MetricKind, PollRecord, Series};
+use crate::signal::{Change, ChangeKind, Cursor, MetricKind, PollRecord, Series, Target};
 use crate::time::{Clock, ManualClock, Moment, Timestamp};
 use crate::topology::{Dependency, Topology, TopologyDocument};
 
@@ -186,7 +186,12 @@ pub fn observations() -> Observations {
         times: (0..40).map(at).collect(),
         values: (0..40).map(|n| if (12..20).contains(&n) { 1.5 } else { 0.02 }).collect(),
     });
-    Observations { until: at(40), series: series.to_vec() }
+    let targets = series.iter().map(|history| TargetHistory {
+        target: Target::of(&history.series),
+        interval: Some(Duration::from_secs(1)),
+        scrapes: history.times.clone(),
+    });
+    Observations { until: at(40), targets: targets.collect(), series: series.to_vec() }
 }
 
 /// Everything that a diagnoser may use for [`incident`].

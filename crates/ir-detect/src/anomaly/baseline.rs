@@ -11,10 +11,10 @@ use serde::{Deserialize, Serialize};
 
 use super::episode::{EpisodeConfig, Finding, Judge, Key, Tracks, Verdict};
 use super::host::{Core, detector};
-use super::looks::{Interest, Look};
 use super::names::{Bounds, MetricNames};
 use crate::check::Check;
 use crate::pairs;
+use crate::runtime::scrape::EntityScrape;
 use crate::stats::{Floors, Location, Ring, gaussian_surprise};
 
 /// How a [`BaselineDetector`] decides.
@@ -30,10 +30,10 @@ pub struct BaselineConfig {
     /// And as a share of the usual range. Default 0.25: four ranges beyond the middle are far out.
     #[schemars(range(min = 0.0, max = 10.0))]
     pub floor_of_range: f64,
-    /// Nothing is said before so many looks were learned. Default 20.
+    /// Nothing is said before so many scrapes were learned. Default 20.
     #[schemars(range(min = 5, max = 10_000))]
     pub warm_looks: usize,
-    /// So many looks are remembered. Default 240.
+    /// So many scrapes are remembered. Default 240.
     #[schemars(range(min = 10, max = 10_000))]
     pub remember_looks: usize,
     /// Nothing is said for so long after a restart. Seconds, default 10.
@@ -48,7 +48,7 @@ pub struct BaselineConfig {
     pub names: MetricNames,
     /// How much is kept.
     pub bounds: Bounds,
-    /// When episodes begin and end. Default: 3 looks begin one.
+    /// When episodes begin and end. Default: 3 scrapes begin one.
     pub episode: EpisodeConfig,
 }
 
@@ -90,7 +90,7 @@ impl BaselineConfig {
 detector! {
     /// Finds gauges out of their usual range.
     ///
-    /// Median and scaled median absolute deviation (Leys et al. 2013, see [`Location`]) of the last looks, with floors.
+    /// Median and scaled median absolute deviation (Leys et al. 2013, see [`Location`]) of the last scrapes, with floors.
     /// Unchanged when the gauge is scaled; floors are shares, so a shift of the level changes what is believed on purpose.
     /// About 2 KB a series.
     BaselineDetector, Baseline, BaselineConfig
@@ -99,8 +99,8 @@ detector! {
 #[derive(Debug)]
 struct Baseline(BaselineConfig);
 
-/// Gauges of all entities together: about 100 MB.
-const MAX_WATCHED: usize = 50_000;
+/// Gauges of all entities together: about 200 MB.
+const MAX_WATCHED: usize = 100_000;
 
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct Learned {
@@ -119,8 +119,12 @@ impl Core for Baseline {
     const NAME: &'static str = "baseline";
     const VERSION: u32 = 1;
 
-    fn interest(&self) -> Interest<'_> {
-        Interest { start_time: &self.0.names.start_time, bounds: &self.0.bounds, eager: false }
+    fn bounds(&self) -> &Bounds {
+        &self.0.bounds
+    }
+
+    fn start_time(&self) -> &str {
+        &self.0.names.start_time
     }
 
     fn episode(&self) -> &EpisodeConfig {
@@ -133,30 +137,31 @@ impl Core for Baseline {
             && !self.0.ignore.contains(&series.metric)
     }
 
-    fn look(
+    fn scrape(
         &self,
         state: &mut All,
         tracks: &mut Tracks,
         judge: Judge<'_>,
-        look: &Look,
+        scrape: &EntityScrape<'_>,
         out: &mut Vec<Anomaly>,
     ) -> Result<()> {
         let config = &self.0;
         let settle = std::time::Duration::try_from_secs_f64(config.settle_secs).unwrap_or_default();
-        for (series, value) in look.gauges.iter().filter(|(series, _)| series.metric != config.names.start_time) {
-            let key = Key { labels: series.labels.clone(), ..Key::new(&look.entity, series.metric.as_str()) };
+        for (series, value) in scrape.gauges.iter().filter(|(series, _)| series.metric != config.names.start_time) {
+            let key = Key { labels: series.labels.clone(), ..Key::new(scrape.entity, series.metric.as_str()) };
             if !state.0.contains_key(&key) {
-                if state.0.len() >= MAX_WATCHED {
-                    state.0.retain(|_, learned| look.at.since(learned.last).as_secs() <= config.bounds.forget_secs);
+                if state.0.len() >= MAX_WATCHED && tracks.may_make_room(scrape.at) {
+                    state.0.retain(|_, learned| scrape.at.since(learned.last).as_secs() <= config.bounds.forget_secs);
                 }
                 if state.0.len() >= MAX_WATCHED {
+                    tracks.refuse_series();
                     continue;
                 }
             }
             let learned = state.0.entry(key.clone()).or_default();
-            learned.last = look.at;
-            if look.restarted {
-                learned.settled_from = look.at.plus(settle);
+            learned.last = scrape.at;
+            if scrape.restarted {
+                learned.settled_from = scrape.at.plus(settle);
             }
             let floors = Floors {
                 of_level: config.floor_of_level,
@@ -164,10 +169,11 @@ impl Core for Baseline {
                 absolute: f64::MIN_POSITIVE,
             };
             let usual = Location::of(learned.values.iter().copied(), floors);
-            if let Some(usual) = usual.filter(|usual| usual.n >= config.warm_looks && look.at >= learned.settled_from) {
+            if let Some(usual) = usual.filter(|usual| usual.n >= config.warm_looks && scrape.at >= learned.settled_from)
+            {
                 self.judge(tracks, judge, &key, *value, usual, out)?;
             }
-            if tracks.may_learn(&key, look.at, &config.episode) {
+            if tracks.may_learn(&key, scrape.at, &config.episode) {
                 learned.values.push(*value, config.remember_looks);
             }
         }
@@ -201,7 +207,7 @@ impl Baseline {
         };
         let because = |onset| {
             format!(
-                "expected {} near {} as in {} looks before, seen {value}, {:.0} times its usual spread off, since {onset}",
+                "expected {} near {} as in {} scrapes before, seen {value}, {:.0} times its usual spread off, since {onset}",
                 key.subject,
                 usual.center,
                 usual.n,

@@ -17,9 +17,11 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::episode::{EpisodeConfig, Finding, Judge, Key, Tracks, Verdict};
+use super::host::Refused;
 use super::names::MetricNames;
 use crate::basic::{BasicConfig, BasicModel, Judged};
 use crate::check::Check;
+use crate::runtime::room::Room;
 use crate::stored::StoredForm;
 
 /// How a [`BasicSeriesDetector`] decides.
@@ -91,8 +93,7 @@ struct State {
     /// The same by the address of the shared series. The slot holds it, so no other can have that address meanwhile.
     addresses: HashMap<usize, u32>,
     tracks: Tracks,
-    /// When room was last made, so that a flood of new series does not look for it at each of them.
-    made_room: Option<Timestamp>,
+    made_room: Room,
 }
 
 /// What is kept of one series.
@@ -112,15 +113,13 @@ struct Slot {
 struct Stored<S, T> {
     slots: S,
     tracks: T,
-    made_room: Option<Timestamp>,
+    made_room: Room,
 }
 
 const NAME: &str = "basic-series";
 const VERSION: u32 = 1;
 /// What lies further back was stamped by a clock that was set.
 const JUMP: Duration = Duration::from_secs(10);
-/// Room is made at most so often.
-const ROOM_EVERY: Duration = Duration::from_secs(60);
 /// Ten million series come to some 6 GB, which no store should be given.
 const FORM: StoredForm = StoredForm { name: NAME, version: VERSION, max_bytes: 2 << 30 };
 
@@ -139,6 +138,13 @@ impl BasicSeriesDetector {
     #[must_use]
     pub fn watched(&self) -> usize {
         self.state.lock().unwrap_or_else(PoisonError::into_inner).slots.len()
+    }
+
+    /// What was left out because of bounds: values of series beyond `max_series`.
+    #[must_use]
+    pub fn refused(&self) -> Refused {
+        let [series, episodes] = self.state.lock().unwrap_or_else(PoisonError::into_inner).tracks.refused();
+        Refused { scrapes: 0, series, episodes }
     }
 
     fn wants(&self, series: &Series) -> bool {
@@ -182,7 +188,7 @@ impl BasicSeriesDetector {
             state.make_room(sample.at, self.config.forget_secs);
         }
         if state.slots.len() >= self.config.max_series {
-            tracing::debug!(entity = %sample.series.entity, metric = %sample.series.metric, "series beyond the bound is not watched");
+            state.tracks.refuse_series();
             return None;
         }
         state.add(Slot::new(sample))
@@ -237,10 +243,9 @@ impl State {
 
     /// Forgets what has been silent for long.
     fn make_room(&mut self, now: Timestamp, forget_secs: u64) {
-        if self.made_room.is_some_and(|before| now.since(before) < ROOM_EVERY && before <= now) {
+        if !self.made_room.is_due(now) {
             return;
         }
-        self.made_room = Some(now);
         let mut kept = std::mem::take(&mut self.slots);
         kept.retain(|slot| now.since(slot.at).as_secs() <= forget_secs);
         (self.known, self.addresses) = (HashMap::default(), HashMap::default());

@@ -9,11 +9,11 @@ use serde::{Deserialize, Serialize};
 
 use super::episode::{EpisodeConfig, Finding, Judge, Key, Tracks, Verdict};
 use super::host::{Core, detector};
-use super::looks::{Interest, Look};
 use super::names::{Bounds, MetricNames};
 use super::rates::{Counts, is_counted};
 use super::subject;
 use crate::check::Check;
+use crate::runtime::scrape::EntityScrape;
 use crate::stats::Ring;
 
 /// Two windows that must both burn: the long one says that it matters, the short one that it goes on.
@@ -157,8 +157,12 @@ impl Core for BurnRate {
     const NAME: &'static str = "burn_rate";
     const VERSION: u32 = 1;
 
-    fn interest(&self) -> Interest<'_> {
-        Interest { start_time: &self.0.names.start_time, bounds: &self.0.bounds, eager: false }
+    fn bounds(&self) -> &Bounds {
+        &self.0.bounds
+    }
+
+    fn start_time(&self) -> &str {
+        &self.0.names.start_time
     }
 
     fn episode(&self) -> &EpisodeConfig {
@@ -169,30 +173,30 @@ impl Core for BurnRate {
         is_counted(series, &self.0.names, false)
     }
 
-    fn look(
+    fn scrape(
         &self,
         state: &mut Self::State,
         tracks: &mut Tracks,
         judge: Judge<'_>,
-        look: &Look,
+        scrape: &EntityScrape<'_>,
         out: &mut Vec<Anomaly>,
     ) -> Result<()> {
-        if look.span_secs().is_none() || look.up == Some(false) {
+        if scrape.span_secs().is_none() || scrape.up == Some(false) {
             return Ok(());
         }
         let config = &self.0;
-        if !state.contains_key(&look.entity) {
-            state.retain(|_, learned| look.at.since(learned.last).as_secs() <= config.bounds.forget_secs);
+        if !state.contains_key(scrape.entity) && state.len() >= config.bounds.max_entities {
+            state.retain(|_, learned| scrape.at.since(learned.last).as_secs() <= config.bounds.forget_secs);
         }
-        let learned = state.entry(look.entity.clone()).or_default();
-        learned.last = look.at;
+        let learned = state.entry(scrape.entity.clone()).or_default();
+        learned.last = scrape.at;
         learned.windows.resize_with(config.windows.len(), Default::default);
-        let counts = Counts::of(look, &config.names);
+        let counts = Counts::of(scrape, &config.names);
         let new = Sum { failed: counts.own + counts.relayed, total: counts.requests };
         let mut worst = None;
         for (window, [short, long]) in config.windows.iter().zip(&mut learned.windows) {
-            let now = short.add(look.at, window.short_secs, new);
-            let all = long.add(look.at, window.long_secs, new);
+            let now = short.add(scrape.at, window.short_secs, new);
+            let all = long.add(scrape.at, window.long_secs, new);
             let burn = self.burn(all);
             let burns =
                 burn >= window.burn_rate && self.burn(now) >= window.burn_rate && all.failed >= config.min_failures;
@@ -200,7 +204,7 @@ impl Core for BurnRate {
                 worst = Some((window, burn));
             }
         }
-        self.judge(tracks, judge, &Key::new(&look.entity, subject::BURN_RATE), worst, out)
+        self.judge(tracks, judge, &Key::new(scrape.entity, subject::BURN_RATE), worst, out)
     }
 }
 

@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use super::budget::Budgets;
 use crate::check::Check;
 use crate::pairs;
+use crate::runtime::room::Room;
 use crate::stats::score_of;
 
 /// When an episode begins, grows and ends.
@@ -133,6 +134,12 @@ pub(crate) struct Tracks {
     #[serde(with = "pairs")]
     keys: BTreeMap<Key, Track>,
     budgets: Budgets,
+    /// Series that were left out of a scrape, and bad findings that opened no track, because there was no room.
+    #[serde(default)]
+    refused: [u64; 2],
+    /// Of the detector's table of series.
+    #[serde(default)]
+    room: Room,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -192,6 +199,22 @@ impl Tracks {
         }
     }
 
+    /// Whether the detector may walk its full table of series to evict the silent ones.
+    pub(crate) fn may_make_room(&mut self, now: Timestamp) -> bool {
+        self.room.is_due(now)
+    }
+
+    /// Counts a series that the detector leaves out because it has no room for it.
+    pub(crate) fn refuse_series(&mut self) {
+        let [series, _] = &mut self.refused;
+        *series += 1;
+    }
+
+    /// How often a series was left out of a scrape, and a bad finding opened no track.
+    pub(crate) fn refused(&self) -> [u64; 2] {
+        self.refused
+    }
+
     /// Whether an episode of `key` goes on.
     pub(crate) fn is_open(&self, key: &Key) -> bool {
         self.keys.get(key).is_some_and(|track| track.open.is_some())
@@ -213,6 +236,8 @@ impl Tracks {
             if self.keys.len() >= MAX_TRACKS {
                 self.keys.retain(|_, track| track.open.is_some() || judge.at.since(track.seen).as_secs() < 3_600);
                 if self.keys.len() >= MAX_TRACKS {
+                    let [_, episodes] = &mut self.refused;
+                    *episodes += 1;
                     tracing::warn!(detector = %judge.detector, "too many episodes at once, one is not followed");
                     return Ok(());
                 }

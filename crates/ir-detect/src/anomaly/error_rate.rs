@@ -12,12 +12,12 @@ use serde::{Deserialize, Serialize};
 
 use super::episode::{EpisodeConfig, Finding, Judge, Key, Tracks, Verdict};
 use super::host::{Core, detector};
-use super::looks::{Interest, Look};
 use super::names::{Bounds, MetricNames};
 use super::rates::{Counts, Recent, is_counted};
 use super::subject;
 use crate::check::Check;
 use crate::pairs;
+use crate::runtime::scrape::EntityScrape;
 use crate::stats::binomial_surprise;
 
 /// How an [`ErrorRateDetector`] decides.
@@ -36,7 +36,7 @@ pub struct ErrorRateConfig {
     /// The share must be above the usual one by this much, however sure the test is. Default 0.05.
     #[schemars(range(min = 0.0, max = 1.0))]
     pub min_effect_ratio: f64,
-    /// Surprise that counts, in nats. Default 10: by chance once in 22,000 looks.
+    /// Surprise that counts, in nats. Default 10: by chance once in 22,000 scrapes.
     #[schemars(range(min = 1.0, max = 1000.0))]
     pub surprise_nats: f64,
     /// Nothing is said before so many seconds of a series were learned. Default 8.
@@ -92,7 +92,7 @@ detector! {
     ///
     /// The test is Hoeffding's bound on the binomial tail (see [`binomial_surprise`](crate::stats::binomial_surprise)) of the
     /// failures in a short window against the learned share. Assumes that requests fail independently without a fault; a
-    /// single burst of failures is no alarm, because the newest look alone must be bad as well. About 2 KB an entity.
+    /// single burst of failures is no alarm, because the newest scrape alone must be bad as well. About 2 KB an entity.
     ErrorRateDetector, ErrorRate, ErrorRateConfig
 }
 
@@ -116,7 +116,7 @@ struct Usual {
     at: Timestamp,
 }
 
-/// One share of one look or window.
+/// One share of one scrape or window.
 #[derive(Debug, Clone, Copy)]
 struct Share {
     failed: f64,
@@ -151,8 +151,12 @@ impl Core for ErrorRate {
     const NAME: &'static str = "error_rate";
     const VERSION: u32 = 1;
 
-    fn interest(&self) -> Interest<'_> {
-        Interest { start_time: &self.0.names.start_time, bounds: &self.0.bounds, eager: false }
+    fn bounds(&self) -> &Bounds {
+        &self.0.bounds
+    }
+
+    fn start_time(&self) -> &str {
+        &self.0.names.start_time
     }
 
     fn episode(&self) -> &EpisodeConfig {
@@ -163,35 +167,35 @@ impl Core for ErrorRate {
         is_counted(series, &self.0.names, false)
     }
 
-    fn look(
+    fn scrape(
         &self,
         state: &mut Self::State,
         tracks: &mut Tracks,
         judge: Judge<'_>,
-        look: &Look,
+        scrape: &EntityScrape<'_>,
         out: &mut Vec<Anomaly>,
     ) -> Result<()> {
-        if look.span_secs().is_none() || look.up == Some(false) {
+        if scrape.span_secs().is_none() || scrape.up == Some(false) {
             return Ok(());
         }
         let config = &self.0;
-        if !state.contains_key(&look.entity) {
-            state.retain(|_, learned| look.at.since(learned.last).as_secs() <= config.bounds.forget_secs);
+        if !state.contains_key(scrape.entity) && state.len() >= config.bounds.max_entities {
+            state.retain(|_, learned| scrape.at.since(learned.last).as_secs() <= config.bounds.forget_secs);
         }
-        let learned = state.entry(look.entity.clone()).or_default();
-        learned.last = look.at;
-        let first = *learned.first.get_or_insert(look.at);
-        let counts = Counts::of(look, &config.names);
-        let newest: BTreeMap<Key, Share> = shares(&look.entity, &counts).into_iter().collect();
+        let learned = state.entry(scrape.entity.clone()).or_default();
+        learned.last = scrape.at;
+        let first = *learned.first.get_or_insert(scrape.at);
+        let counts = Counts::of(scrape, &config.names);
+        let newest: BTreeMap<Key, Share> = shares(scrape.entity, &counts).into_iter().collect();
         let mut old = Vec::new();
-        learned.recent.push(look.at, counts, config.window_secs, |look| old.push(look));
+        learned.recent.push(scrape.at, counts, config.window_secs, |scrape| old.push(scrape));
         for (at, counts) in old {
-            learned.learn(&look.entity, at, &counts, tracks, config);
+            learned.learn(scrape.entity, at, &counts, tracks, config);
         }
-        if look.at.since(first).as_secs_f64() < config.warm_secs {
+        if scrape.at.since(first).as_secs_f64() < config.warm_secs {
             return Ok(());
         }
-        for (key, share) in shares(&look.entity, &learned.recent.sum()) {
+        for (key, share) in shares(scrape.entity, &learned.recent.sum()) {
             let usual = learned.usual.get(&key).copied().unwrap_or_default();
             let newest = newest.get(&key).copied();
             self.judge(tracks, judge, &key, share, newest, usual, out)?;
@@ -237,7 +241,7 @@ impl ErrorRate {
         let limit = config.surprise_nats * tracks.factor(key);
         let threshold = expected + config.min_effect_ratio;
         let nats = binomial_surprise(share.failed, share.total, expected);
-        // A burst stays in the window for seconds: only the newest look tells whether it goes on.
+        // A burst stays in the window for seconds: only the newest scrape tells whether it goes on.
         let goes_on = newest.is_some_and(|newest| newest.total > 0.0 && newest.ratio() >= threshold);
         let verdict = Verdict::of(nats >= limit && share.ratio() >= threshold && goes_on, nats, limit);
         let finding = Finding {

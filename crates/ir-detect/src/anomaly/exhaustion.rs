@@ -9,11 +9,11 @@ use serde::{Deserialize, Serialize};
 
 use super::episode::{EpisodeConfig, Finding, Judge, Key, Tracks, Verdict};
 use super::host::{Core, detector};
-use super::looks::{Interest, Look};
 use super::names::{Bounds, MetricNames};
 use crate::check::Check;
 use crate::forecast::{Forecast, Leak, LeakConfig, LeakModel};
 use crate::pairs;
+use crate::runtime::scrape::EntityScrape;
 
 /// Where a resource ends.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -159,8 +159,12 @@ impl Core for Exhaustion {
     const NAME: &'static str = "exhaustion";
     const VERSION: u32 = 1;
 
-    fn interest(&self) -> Interest<'_> {
-        Interest { start_time: &self.0.names.start_time, bounds: &self.0.bounds, eager: false }
+    fn bounds(&self) -> &Bounds {
+        &self.0.bounds
+    }
+
+    fn start_time(&self) -> &str {
+        &self.0.names.start_time
     }
 
     fn episode(&self) -> &EpisodeConfig {
@@ -175,19 +179,19 @@ impl Core for Exhaustion {
                 || self.0.resources.iter().any(is_end))
     }
 
-    fn look(
+    fn scrape(
         &self,
         state: &mut All,
         tracks: &mut Tracks,
         judge: Judge<'_>,
-        look: &Look,
+        scrape: &EntityScrape<'_>,
         out: &mut Vec<Anomaly>,
     ) -> Result<()> {
-        for (series, value) in &look.gauges {
+        for (series, value) in &scrape.gauges {
             if let Some(resource) = self.0.resource(&series.metric) {
-                let end = end_of(resource, series, look);
-                let restarted = look.restarted && resource.of_process;
-                self.value(state, tracks, judge, (look, series, *value, end, restarted), out)?;
+                let end = end_of(resource, series, scrape);
+                let restarted = scrape.restarted && resource.of_process;
+                self.value(state, tracks, judge, (scrape, series, *value, end, restarted), out)?;
             }
         }
         Ok(())
@@ -201,7 +205,7 @@ struct End {
     sign: f64,
 }
 
-fn end_of(resource: &Resource, series: &Series, look: &Look) -> End {
+fn end_of(resource: &Resource, series: &Series, scrape: &EntityScrape<'_>) -> End {
     match &resource.end {
         ResourceEnd::Unknown => End { limit: None, sign: 1.0 },
         ResourceEnd::At(limit) => End { limit: Some(*limit), sign: 1.0 },
@@ -212,8 +216,8 @@ fn end_of(resource: &Resource, series: &Series, look: &Look) -> End {
             let wider = |other: &Series| {
                 other.metric == *name && other.labels.iter().all(|(key, value)| series.labels.get(key) == Some(value))
             };
-            let found = look.gauges.iter().find(|(other, _)| same(other));
-            let found = found.or_else(|| look.gauges.iter().find(|(other, _)| wider(other)));
+            let found = scrape.gauges.iter().find(|(other, _)| same(other));
+            let found = found.or_else(|| scrape.gauges.iter().find(|(other, _)| wider(other)));
             End { limit: found.map(|(_, limit)| *limit).filter(|limit| *limit > 0.0), sign: 1.0 }
         }
     }
@@ -225,21 +229,23 @@ impl Exhaustion {
         state: &mut All,
         tracks: &mut Tracks,
         judge: Judge<'_>,
-        (look, series, value, end, restarted): (&Look, &Series, f64, End, bool),
+        (scrape, series, value, end, restarted): (&EntityScrape<'_>, &Series, f64, End, bool),
         out: &mut Vec<Anomaly>,
     ) -> Result<()> {
         let config = &self.0;
-        let key = Key { labels: series.labels.clone(), ..Key::new(&look.entity, series.metric.as_str()) };
+        let key = Key { labels: series.labels.clone(), ..Key::new(scrape.entity, series.metric.as_str()) };
         if !state.0.contains_key(&key) && state.0.len() >= config.max_series {
-            state.0.retain(|_, learned| look.at.since(learned.last).as_secs() <= config.bounds.forget_secs);
+            if tracks.may_make_room(scrape.at) {
+                state.0.retain(|_, learned| scrape.at.since(learned.last).as_secs() <= config.bounds.forget_secs);
+            }
             if state.0.len() >= config.max_series {
-                tracing::debug!(entity = %look.entity, metric = %series.metric, "series beyond the bound is not watched");
+                tracks.refuse_series();
                 return Ok(());
             }
         }
         let learned = state.0.entry(key.clone()).or_default();
-        learned.last = look.at;
-        let secs = look.at.as_nanos() as f64 / 1e9;
+        learned.last = scrape.at;
+        let secs = scrape.at.as_nanos() as f64 / 1e9;
         let was_open = tracks.is_open(&key);
         // Feedback moves how sure the model must be.
         let model = LeakConfig {

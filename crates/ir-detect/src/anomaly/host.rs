@@ -1,16 +1,18 @@
-//! What all detectors of metrics have in common: looks, episodes, snapshot, restore, feedback.
+//! What all detectors of metrics have in common: scrapes, the bound on entities, episodes, snapshot, restore, feedback.
 
+use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::sync::{Mutex, PoisonError};
 
-use ir_core::{Anomaly, Feedback, PartName, Result, Series, SignalBatch, Snapshot};
+use ir_core::{Anomaly, EntityId, Feedback, PartName, Result, Series, SignalBatch, Snapshot, Timestamp};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::stored::StoredForm;
-
 use super::episode::{EpisodeConfig, Judge, Tracks};
-use super::looks::{Assembler, Interest, Look};
+use super::names::Bounds;
+use crate::runtime::room::Room;
+use crate::runtime::scrape::{Assembly, EntityScrape, ScrapeConfig, by_entity};
+use crate::stored::StoredForm;
 
 /// The part of a detector that differs.
 pub(crate) trait Core: Debug + Send + Sync + 'static {
@@ -20,15 +22,17 @@ pub(crate) trait Core: Debug + Send + Sync + 'static {
     /// Of thresholds and of the form of the snapshot.
     const VERSION: u32;
 
-    fn interest(&self) -> Interest<'_>;
+    fn bounds(&self) -> &Bounds;
+    /// The metric with the start time of the process, for bare batches; the empty text when restarts do not matter.
+    fn start_time(&self) -> &str;
     fn episode(&self) -> &EpisodeConfig;
     fn wants(&self, series: &Series) -> bool;
-    fn look(
+    fn scrape(
         &self,
         state: &mut Self::State,
         tracks: &mut Tracks,
         judge: Judge<'_>,
-        look: &Look,
+        scrape: &EntityScrape<'_>,
         out: &mut Vec<Anomaly>,
     ) -> Result<()>;
 }
@@ -39,11 +43,35 @@ pub(crate) struct Host<C: Core> {
     state: Mutex<State<C::State>>,
 }
 
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 struct State<S> {
-    looks: Assembler,
+    /// Of bare batches only: it stays empty where scrapes are assembled for all detectors.
+    #[serde(default)]
+    bare: Assembly,
+    #[serde(default)]
+    watched: Watched,
     tracks: Tracks,
     learned: S,
+}
+
+/// What a detector left out because there was no room for it. Counted since the start, over restarts from a snapshot.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Refused {
+    /// Scrapes of entities beyond `bounds.max_entities`.
+    pub scrapes: u64,
+    /// Values of series beyond the detector's own bound on series.
+    pub series: u64,
+    /// Findings that began no episode because too many were followed.
+    pub episodes: u64,
+}
+
+/// The entities that a detector watches.
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct Watched {
+    last: BTreeMap<EntityId, Timestamp>,
+    /// Scrapes of entities beyond the bound.
+    refused: u64,
+    room: Room,
 }
 
 /// Nothing this library writes comes near it.
@@ -53,8 +81,7 @@ impl<C: Core> Host<C> {
     const FORM: StoredForm = StoredForm { name: C::NAME, version: C::VERSION, max_bytes: MAX_SNAPSHOT_BYTES };
 
     pub(crate) fn new(core: C) -> Self {
-        let state = State { looks: Assembler::default(), tracks: Tracks::default(), learned: C::State::default() };
-        Self { core, state: Mutex::new(state) }
+        Self { core, state: Mutex::default() }
     }
 
     pub(crate) fn name(&self) -> &str {
@@ -65,16 +92,25 @@ impl<C: Core> Host<C> {
         let detector = PartName::new(C::NAME)?;
         let mut guard = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let state = &mut *guard;
-        let (mut found, mut looks) = (Vec::new(), Vec::new());
-        for sample in &batch.metrics {
-            state.looks.push(sample, self.core.wants(&sample.series), self.core.interest(), &mut looks);
-            for look in looks.drain(..) {
-                let judge =
-                    Judge { detector: &detector, version: C::VERSION, config: self.core.episode(), at: look.at };
-                self.core.look(&mut state.learned, &mut state.tracks, judge, &look, &mut found)?;
+        let mut found = Vec::new();
+        let bare = ScrapeConfig::within(self.core.bounds(), self.core.start_time());
+        let scrapes = state.bare.scrapes_of(batch, &bare);
+        for scrapes in by_entity(&scrapes) {
+            let Some(scrape) = EntityScrape::new(scrapes, |series| self.core.wants(series)) else { continue };
+            if !state.watched.admit(scrape.entity, scrape.at, self.core.bounds(), C::NAME) {
+                continue;
             }
+            let config = self.core.episode();
+            let judge = Judge { detector: &detector, version: C::VERSION, config, at: scrape.at };
+            self.core.scrape(&mut state.learned, &mut state.tracks, judge, &scrape, &mut found)?;
         }
         Ok(found)
+    }
+
+    pub(crate) fn refused(&self) -> Refused {
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let [series, episodes] = state.tracks.refused();
+        Refused { scrapes: state.watched.refused, series, episodes }
     }
 
     pub(crate) fn snapshot(&self) -> Result<Snapshot> {
@@ -93,10 +129,48 @@ impl<C: Core> Host<C> {
     }
 }
 
+impl Watched {
+    /// Whether `entity` is watched; it is from now on if there is room.
+    fn admit(&mut self, entity: &EntityId, at: Timestamp, bounds: &Bounds, detector: &str) -> bool {
+        if let Some(last) = self.last.get_mut(entity) {
+            *last = at;
+            return true;
+        }
+        if self.last.len() >= bounds.max_entities {
+            self.make_room(at, bounds, detector);
+        }
+        if self.last.len() >= bounds.max_entities {
+            self.refused += 1;
+            return false;
+        }
+        self.last.insert(entity.clone(), at);
+        true
+    }
+
+    fn make_room(&mut self, now: Timestamp, bounds: &Bounds, detector: &str) {
+        if !self.room.is_due(now) {
+            return;
+        }
+        self.last.retain(|_, last| now.since(*last).as_secs() <= bounds.forget_secs);
+        if self.last.len() >= bounds.max_entities {
+            let (watched, refused_scrapes) = (self.last.len(), self.refused);
+            tracing::warn!(detector, watched, refused_scrapes, "entities beyond the bound are not watched");
+        }
+    }
+}
+
 /// Makes a public detector of a core: `new` with the one check, and the trait. The host is that of metrics if no other is named.
 macro_rules! detector {
     ($(#[$doc:meta])* $name:ident, $core:ident, $config:ident) => {
         $crate::anomaly::host::detector! { @on [$crate::anomaly::host::Host] $(#[$doc])* $name, $core, $config }
+
+        impl $name {
+            /// What was left out because of bounds.
+            #[must_use]
+            pub fn refused(&self) -> $crate::anomaly::Refused {
+                self.0.refused()
+            }
+        }
     };
     (@on [$($host:tt)+] $(#[$doc:meta])* $name:ident, $core:ident, $config:ident) => {
         $(#[$doc])*

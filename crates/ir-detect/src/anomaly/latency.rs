@@ -11,12 +11,12 @@ use serde::{Deserialize, Serialize};
 
 use super::episode::{EpisodeConfig, Finding, Judge, Key, Tracks, Verdict};
 use super::host::{Core, detector};
-use super::looks::{Interest, Look};
 use super::names::{Bounds, MetricNames};
 use super::rates::{Counts, Recent, is_counted};
 use super::subject;
 use crate::check::Check;
 use crate::pairs;
+use crate::runtime::scrape::EntityScrape;
 use crate::stats::{Floors, Location, Ring, gaussian_surprise, median};
 
 /// How a [`LatencyDetector`] decides.
@@ -55,10 +55,10 @@ pub struct LatencyConfig {
     /// Nothing is said before so many seconds of a series were learned. Default 8.
     #[schemars(range(min = 0.0, max = 86_400.0))]
     pub warm_secs: f64,
-    /// Nothing is said before so many looks were learned. Default 10.
+    /// Nothing is said before so many scrapes were learned. Default 10.
     #[schemars(range(min = 3, max = 10_000))]
     pub warm_looks: usize,
-    /// So many looks are remembered. Default 240: two to four minutes at usual intervals.
+    /// So many scrapes are remembered. Default 240: two to four minutes at usual intervals.
     #[schemars(range(min = 10, max = 10_000))]
     pub remember_looks: usize,
     /// Times that include those of callees wait longer than `episode.begin_secs`: a machine short of processors makes all of
@@ -70,7 +70,7 @@ pub struct LatencyConfig {
     pub names: MetricNames,
     /// How much is kept.
     pub bounds: Bounds,
-    /// When episodes begin and end. Default: a second after the first bad look at the earliest, so that a machine that stands
+    /// When episodes begin and end. Default: a second after the first bad scrape at the earliest, so that a machine that stands
     /// still for half a second is no alarm; a little less than a second, because scrapes jitter.
     pub episode: EpisodeConfig,
 }
@@ -147,11 +147,11 @@ struct Learned {
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct Usual {
     windows: Ring<(Timestamp, f64)>,
-    /// Since when every look is late.
+    /// Since when every scrape is late.
     late_since: Option<Timestamp>,
 }
 
-/// A time of the window, and of its newest look alone.
+/// A time of the window, and of its newest scrape alone.
 struct Time {
     key: Key,
     secs: f64,
@@ -165,8 +165,12 @@ impl Core for Latency {
     const NAME: &'static str = "latency";
     const VERSION: u32 = 1;
 
-    fn interest(&self) -> Interest<'_> {
-        Interest { start_time: &self.0.names.start_time, bounds: &self.0.bounds, eager: false }
+    fn bounds(&self) -> &Bounds {
+        &self.0.bounds
+    }
+
+    fn start_time(&self) -> &str {
+        &self.0.names.start_time
     }
 
     fn episode(&self) -> &EpisodeConfig {
@@ -177,30 +181,30 @@ impl Core for Latency {
         is_counted(series, &self.0.names, true)
     }
 
-    fn look(
+    fn scrape(
         &self,
         state: &mut Self::State,
         tracks: &mut Tracks,
         judge: Judge<'_>,
-        look: &Look,
+        scrape: &EntityScrape<'_>,
         out: &mut Vec<Anomaly>,
     ) -> Result<()> {
-        if look.span_secs().is_none() || look.up == Some(false) {
+        if scrape.span_secs().is_none() || scrape.up == Some(false) {
             return Ok(());
         }
         let config = &self.0;
-        if !state.contains_key(&look.entity) {
-            state.retain(|_, learned| look.at.since(learned.last).as_secs() <= config.bounds.forget_secs);
+        if !state.contains_key(scrape.entity) && state.len() >= config.bounds.max_entities {
+            state.retain(|_, learned| scrape.at.since(learned.last).as_secs() <= config.bounds.forget_secs);
         }
-        let learned = state.entry(look.entity.clone()).or_default();
-        learned.last = look.at;
-        let newest = Counts::of(look, &config.names);
-        learned.recent.push(look.at, newest.clone(), config.window_secs, |_| {});
+        let learned = state.entry(scrape.entity.clone()).or_default();
+        learned.last = scrape.at;
+        let newest = Counts::of(scrape, &config.names);
+        learned.recent.push(scrape.at, newest.clone(), config.window_secs, |_| {});
         // Without buckets nobody knows the median; then most requests are taken for late.
         let (median, usual_median) = (newest.quantile(0.5), median(learned.medians.iter().copied()));
         let most_by_secs = median.zip(usual_median).map_or(f64::INFINITY, |(now, usual)| now - usual);
         let mut calm = true;
-        for time in self.times(&look.entity, &learned.recent.sum(), &newest) {
+        for time in self.times(scrape.entity, &learned.recent.sum(), &newest) {
             if time.trials < config.min_requests as f64 {
                 continue;
             }
@@ -211,8 +215,8 @@ impl Core for Latency {
                 None => continue,
             };
             self.judge(tracks, judge, &time, most_by_secs, usual, out)?;
-            if tracks.may_learn(&time.key, look.at, &config.episode) {
-                usual.windows.push((look.at, time.secs), config.remember_looks);
+            if tracks.may_learn(&time.key, scrape.at, &config.episode) {
+                usual.windows.push((scrape.at, time.secs), config.remember_looks);
             } else {
                 calm = false;
             }
@@ -267,7 +271,7 @@ impl Latency {
         let sigmas = config.sigmas * tracks.factor(&time.key);
         let effect = time.min_effect_secs.max(config.min_effect_ratio * location.center);
         let threshold = location.center + effect.max(sigmas * location.scale);
-        // The window still holds what is over; the newest look tells whether it goes on.
+        // The window still holds what is over; the newest scrape tells whether it goes on.
         let goes_on = time.newest_secs.is_some_and(|secs| secs >= threshold);
         let (nats, limit) = (gaussian_surprise(z), gaussian_surprise(sigmas));
         let late = time.secs >= threshold && goes_on;
@@ -296,7 +300,7 @@ impl Latency {
                 None => time.key.subject.clone(),
             };
             format!(
-                "expected {what} to take {:.0} ms as in {} looks of {learned_secs:.0} s before, seen {:.0} ms (limit {:.0} \
+                "expected {what} to take {:.0} ms as in {} scrapes of {learned_secs:.0} s before, seen {:.0} ms (limit {:.0} \
                  ms) in the last {} s since {onset}",
                 location.center * 1e3,
                 location.n,

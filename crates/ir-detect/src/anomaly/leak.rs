@@ -13,17 +13,17 @@ use serde::{Deserialize, Serialize};
 
 use super::episode::{EpisodeConfig, Finding, Judge, Key, Tracks, Verdict};
 use super::host::{Core, detector};
-use super::looks::{Interest, Look};
 use super::names::{Bounds, MetricNames};
 use crate::check::Check;
 use crate::pairs;
+use crate::runtime::scrape::EntityScrape;
 use crate::stats::{Floors, Location, Ring, gaussian_surprise, theil_sen};
 
 /// How a [`SaturationDetector`] decides.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct SaturationConfig {
-    /// A trend is taken over so many seconds, and over six looks at least. Default 3.
+    /// A trend is taken over so many seconds, and over six scrapes at least. Default 3.
     #[schemars(range(min = 0.5, max = 864_000.0))]
     pub window_secs: f64,
     /// The rise within the window must be at least this. Bytes, default 12 MiB: allocators take less than that at once.
@@ -41,10 +41,10 @@ pub struct SaturationConfig {
     /// Nothing is said for so long after a restart, while a process fills its pools. Seconds, default 5.
     #[schemars(range(min = 0.0, max = 86_400.0))]
     pub settle_secs: f64,
-    /// Nothing is said before so many looks were learned. Default 10.
+    /// Nothing is said before so many scrapes were learned. Default 10.
     #[schemars(range(min = 3, max = 10_000))]
     pub warm_looks: usize,
-    /// So many looks are remembered. Default 240.
+    /// So many scrapes are remembered. Default 240.
     #[schemars(range(min = 10, max = 10_000))]
     pub remember_looks: usize,
     /// Names of metrics: `memory` is watched. Anything that should not only rise may stand there, such as connections in use;
@@ -114,8 +114,8 @@ struct Learned {
     points: Ring<(Timestamp, f64)>,
     levels: Ring<f64>,
     slopes: Ring<f64>,
-    /// The last looks, level and slope, not learned yet: a trend is seen only when most of its points rise, and by then its first
-    /// looks must not have made it usual.
+    /// The last scrapes, level and slope, not learned yet: a trend is seen only when most of its points rise, and by then its first
+    /// scrapes must not have made it usual.
     waiting: VecDeque<(f64, Option<f64>)>,
     started: Option<Timestamp>,
     last: Timestamp,
@@ -144,8 +144,12 @@ impl Core for Saturation {
     const NAME: &'static str = "saturation";
     const VERSION: u32 = 2;
 
-    fn interest(&self) -> Interest<'_> {
-        Interest { start_time: &self.0.names.start_time, bounds: &self.0.bounds, eager: false }
+    fn bounds(&self) -> &Bounds {
+        &self.0.bounds
+    }
+
+    fn start_time(&self) -> &str {
+        &self.0.names.start_time
     }
 
     fn episode(&self) -> &EpisodeConfig {
@@ -156,38 +160,41 @@ impl Core for Saturation {
         series.metric == self.0.names.memory || series.metric == self.0.names.start_time
     }
 
-    fn look(
+    fn scrape(
         &self,
         state: &mut All,
         tracks: &mut Tracks,
         judge: Judge<'_>,
-        look: &Look,
+        scrape: &EntityScrape<'_>,
         out: &mut Vec<Anomaly>,
     ) -> Result<()> {
         let config = &self.0;
-        for (series, bytes) in look.gauges.iter().filter(|(series, _)| series.metric == config.names.memory) {
-            let key = Key { labels: series.labels.clone(), ..Key::new(&look.entity, series.metric.as_str()) };
-            if !state.0.contains_key(&key) {
-                state.0.retain(|_, learned| look.at.since(learned.last).as_secs() <= config.bounds.forget_secs);
+        for (series, bytes) in scrape.gauges.iter().filter(|(series, _)| series.metric == config.names.memory) {
+            let key = Key { labels: series.labels.clone(), ..Key::new(scrape.entity, series.metric.as_str()) };
+            if !state.0.contains_key(&key) && state.0.len() >= config.bounds.max_entities {
+                if tracks.may_make_room(scrape.at) {
+                    state.0.retain(|_, learned| scrape.at.since(learned.last).as_secs() <= config.bounds.forget_secs);
+                }
                 if state.0.len() >= config.bounds.max_entities {
+                    tracks.refuse_series();
                     continue;
                 }
             }
             let learned = state.0.entry(key.clone()).or_default();
-            learned.last = look.at;
-            if look.restarted {
+            learned.last = scrape.at;
+            if scrape.restarted {
                 learned.points.clear();
                 learned.levels.clear();
                 learned.waiting.clear();
-                learned.started = Some(look.at);
+                learned.started = Some(scrape.at);
             }
-            let start = look.at.minus(std::time::Duration::try_from_secs_f64(config.window_secs).unwrap_or_default());
-            learned.points.push((look.at, *bytes), MAX_POINTS);
+            let start = scrape.at.minus(std::time::Duration::try_from_secs_f64(config.window_secs).unwrap_or_default());
+            learned.points.push((scrape.at, *bytes), MAX_POINTS);
             let least = learned.points.iter().rev().nth(MIN_POINTS - 1).or(learned.points.first());
             let start = least.map_or(start, |(at, _)| start.min(*at));
-            learned.points.drain_while(|(at, _)| *at < start || *at > look.at, |_| {});
-            self.judge(tracks, judge, &key, *bytes, look.restarted, learned, out)?;
-            if tracks.may_learn(&key, look.at, &config.episode) {
+            learned.points.drain_while(|(at, _)| *at < start || *at > scrape.at, |_| {});
+            self.judge(tracks, judge, &key, *bytes, scrape.restarted, learned, out)?;
+            if tracks.may_learn(&key, scrape.at, &config.episode) {
                 let slope = slope(&learned.points).map(|(slope, _, _)| slope);
                 learned.wait(*bytes, slope, config.remember_looks);
             } else {
@@ -260,7 +267,7 @@ impl Saturation {
         let because = |onset| {
             let shown = |amount| shown(&key.subject, amount);
             format!(
-                "expected {} near {} and steady as in {} looks before, seen {} and rising by {}/s since {onset}",
+                "expected {} near {} and steady as in {} scrapes before, seen {} and rising by {}/s since {onset}",
                 key.subject,
                 shown(level.center),
                 level.n,

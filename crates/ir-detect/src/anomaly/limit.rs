@@ -9,10 +9,10 @@ use serde::{Deserialize, Serialize};
 
 use super::episode::{EpisodeConfig, Finding, Judge, Key, Tracks, Verdict};
 use super::host::{Core, detector};
-use super::looks::{Interest, Look};
 use super::names::{Bounds, MetricNames};
 use crate::check::Check;
 use crate::pairs;
+use crate::runtime::scrape::EntityScrape;
 use crate::stats::Ring;
 
 /// One limit. A gauge is judged as it is, a counter by what it rises a second.
@@ -224,8 +224,12 @@ impl Core for Limits {
     const NAME: &'static str = "limit";
     const VERSION: u32 = 1;
 
-    fn interest(&self) -> Interest<'_> {
-        Interest { start_time: &self.0.names.start_time, bounds: &self.0.bounds, eager: false }
+    fn bounds(&self) -> &Bounds {
+        &self.0.bounds
+    }
+
+    fn start_time(&self) -> &str {
+        &self.0.names.start_time
     }
 
     fn episode(&self) -> &EpisodeConfig {
@@ -238,18 +242,18 @@ impl Core for Limits {
         values && (start || self.0.limit.iter().any(|limit| limit.is_for(series)))
     }
 
-    fn look(
+    fn scrape(
         &self,
         state: &mut All,
         tracks: &mut Tracks,
         judge: Judge<'_>,
-        look: &Look,
+        scrape: &EntityScrape<'_>,
         out: &mut Vec<Anomaly>,
     ) -> Result<()> {
-        for (series, value) in look.gauges_and_rates() {
+        for (series, value) in scrape.gauges_and_rates() {
             for limit in self.0.limit.iter().filter(|limit| limit.is_for(series)) {
-                let key = Key { labels: series.labels.clone(), ..Key::new(&look.entity, limit.name.as_str()) };
-                let change = self.change(&mut state.0, &key, limit, look, value);
+                let key = Key { labels: series.labels.clone(), ..Key::new(scrape.entity, limit.name.as_str()) };
+                let change = self.change((&mut state.0, tracks), &key, limit, scrape, value);
                 judge_one(tracks, judge, &key, limit, value, change, out)?;
             }
         }
@@ -258,22 +262,31 @@ impl Core for Limits {
 }
 
 impl Limits {
-    fn change(&self, past: &mut BTreeMap<Key, Past>, key: &Key, limit: &Limit, look: &Look, value: f64) -> Change {
+    fn change(
+        &self,
+        (past, tracks): (&mut BTreeMap<Key, Past>, &mut Tracks),
+        key: &Key,
+        limit: &Limit,
+        scrape: &EntityScrape<'_>,
+        value: f64,
+    ) -> Change {
         if limit.rises_by.is_none() && limit.falls_by.is_none() {
             return Change::default();
         }
         if !past.contains_key(key) && past.len() >= MAX_WATCHED {
-            past.retain(|_, past| look.at.since(past.last).as_secs() <= self.0.bounds.forget_secs);
+            if tracks.may_make_room(scrape.at) {
+                past.retain(|_, past| scrape.at.since(past.last).as_secs() <= self.0.bounds.forget_secs);
+            }
             if past.len() >= MAX_WATCHED {
-                tracing::debug!(entity = %key.entity, limit = limit.name, "series beyond the bound is not watched");
+                tracks.refuse_series();
                 return Change::default();
             }
         }
         let past = past.entry(key.clone()).or_default();
-        if look.restarted {
+        if scrape.restarted {
             *past = Past::default();
         }
-        past.change(look.at, value, limit.over_secs)
+        past.change(scrape.at, value, limit.over_secs)
     }
 }
 

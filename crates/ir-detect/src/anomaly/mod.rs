@@ -24,7 +24,6 @@ use crate::behaviour::{BeaconDetector, ExfiltrationDetector, FanOutDetector, Rar
 mod budget;
 pub(crate) mod episode;
 pub(crate) mod host;
-pub(crate) mod looks;
 pub(crate) mod names;
 pub(crate) mod rates;
 
@@ -49,6 +48,7 @@ pub use burn::{BurnRateConfig, BurnRateDetector, BurnWindow};
 pub use episode::EpisodeConfig;
 pub use error_rate::{ErrorRateConfig, ErrorRateDetector};
 pub use exhaustion::{ExhaustionConfig, ExhaustionDetector, Resource, ResourceEnd};
+pub use host::Refused;
 pub use latency::{LatencyConfig, LatencyDetector};
 pub use leak::{SaturationConfig, SaturationDetector};
 pub use limit::{Limit, LimitConfig, LimitDetector};

@@ -68,10 +68,11 @@ impl MetricNames {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Bounds {
-    /// Entities at most; those beyond are not watched. Default 2,000: some ten megabytes.
+    /// Entities at most; the scrapes of those beyond are counted and left out. Default 20,000: some hundred megabytes when all of
+    /// them serve requests.
     #[schemars(range(min = 1, max = 1_000_000))]
     pub max_entities: usize,
-    /// Series of one entity at most; those beyond are not watched. Default 2,000: a label with no bound must not fill memory.
+    /// Series of one entity at most, where a detector learns of each; those beyond are not watched. Default 2,000: a label with no bound must not fill memory.
     #[schemars(range(min = 1, max = 1_000_000))]
     pub max_series: usize,
     /// What was silent for so long is forgotten. Seconds, default 3,600: gone for an hour is gone on purpose.
@@ -81,7 +82,7 @@ pub struct Bounds {
 
 impl Default for Bounds {
     fn default() -> Self {
-        Self { max_entities: 2_000, max_series: 2_000, forget_secs: 3_600 }
+        Self { max_entities: 20_000, max_series: 2_000, forget_secs: 3_600 }
     }
 }
 

@@ -1,4 +1,4 @@
-//! What a look says of a service: requests, errors by who is to blame, time spent, calls by peer.
+//! What a scrape says of a service: requests, errors by who is to blame, time spent, calls by peer.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -6,8 +6,8 @@ use std::time::Duration;
 use ir_core::{EntityId, MetricKind, Series, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use super::looks::Look;
 use super::names::MetricNames;
+use crate::runtime::scrape::{EntityScrape, Rise};
 use crate::stats::{Ring, bucket_quantile};
 
 /// The part of a histogram that a name is.
@@ -94,10 +94,10 @@ pub(crate) struct Counts {
 }
 
 impl Counts {
-    pub(crate) fn of(look: &Look, names: &MetricNames) -> Self {
+    pub(crate) fn of(scrape: &EntityScrape<'_>, names: &MetricNames) -> Self {
         let mut counts = Self::default();
         let mut buckets: BTreeMap<i64, f64> = BTreeMap::new();
-        for (series, increase) in &look.increases {
+        for Rise { series, by: increase, .. } in &scrape.increases {
             let metric = series.metric.as_str();
             if metric == names.requests {
                 counts.requests += increase;
@@ -205,11 +205,11 @@ fn bound_nanos(le: &str) -> Option<i64> {
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Recent(Ring<(Timestamp, Counts)>);
 
-/// More looks than this in a window add nothing but memory.
+/// More scrapes than this in a window add nothing but memory.
 const MAX_LOOKS: usize = 120;
 
 impl Recent {
-    /// Adds the counts of a look; those that leave the window go to `old`.
+    /// Adds the counts of a scrape; those that leave the window go to `old`.
     pub(crate) fn push(
         &mut self,
         at: Timestamp,
@@ -219,7 +219,7 @@ impl Recent {
     ) {
         let start = at.minus(Duration::try_from_secs_f64(window_secs).unwrap_or_default());
         self.0.push((at, counts), MAX_LOOKS);
-        // Times ahead of this look were stamped by a clock that was set back since.
+        // Times ahead of this scrape were stamped by a clock that was set back since.
         self.0.drain_while(|(then, _)| *then <= start || *then > at, old);
     }
 

@@ -10,10 +10,10 @@ use serde::{Deserialize, Serialize};
 
 use super::episode::{EpisodeConfig, Finding, Judge, Key, Tracks, Verdict};
 use super::host::{Core, detector};
-use super::looks::{Interest, Look};
 use super::names::{Bounds, MetricNames};
 use crate::check::Check;
 use crate::pairs;
+use crate::runtime::scrape::EntityScrape;
 use crate::series::{Judged, SeriesConfig, SeriesModel};
 
 /// How a [`SeriesDetector`] decides.
@@ -95,8 +95,12 @@ impl Core for AnySeries {
     const NAME: &'static str = "series";
     const VERSION: u32 = 3;
 
-    fn interest(&self) -> Interest<'_> {
-        Interest { start_time: &self.0.names.start_time, bounds: &self.0.bounds, eager: false }
+    fn bounds(&self) -> &Bounds {
+        &self.0.bounds
+    }
+
+    fn start_time(&self) -> &str {
+        &self.0.names.start_time
     }
 
     fn episode(&self) -> &EpisodeConfig {
@@ -107,17 +111,17 @@ impl Core for AnySeries {
         matches!(series.kind, MetricKind::Gauge | MetricKind::Counter) && !self.0.ignore.contains(&series.metric)
     }
 
-    fn look(
+    fn scrape(
         &self,
         state: &mut All,
         tracks: &mut Tracks,
         judge: Judge<'_>,
-        look: &Look,
+        scrape: &EntityScrape<'_>,
         out: &mut Vec<Anomaly>,
     ) -> Result<()> {
-        for (series, value) in look.gauges_and_rates() {
+        for (series, value) in scrape.gauges_and_rates() {
             if series.metric != self.0.names.start_time {
-                self.value(state, tracks, judge, look, (series, value), out)?;
+                self.value(state, tracks, judge, scrape, (series, value), out)?;
             }
         }
         Ok(())
@@ -130,22 +134,24 @@ impl AnySeries {
         state: &mut All,
         tracks: &mut Tracks,
         judge: Judge<'_>,
-        look: &Look,
+        scrape: &EntityScrape<'_>,
         (series, value): (&Arc<Series>, f64),
         out: &mut Vec<Anomaly>,
     ) -> Result<()> {
         let config = &self.0;
-        let key = Key { labels: series.labels.clone(), ..Key::new(&look.entity, series.metric.as_str()) };
+        let key = Key { labels: series.labels.clone(), ..Key::new(scrape.entity, series.metric.as_str()) };
         if !state.0.contains_key(&key) && state.0.len() >= config.max_series {
-            state.0.retain(|_, learned| look.at.since(learned.last).as_secs() <= config.bounds.forget_secs);
+            if tracks.may_make_room(scrape.at) {
+                state.0.retain(|_, learned| scrape.at.since(learned.last).as_secs() <= config.bounds.forget_secs);
+            }
             if state.0.len() >= config.max_series {
-                tracing::debug!(entity = %look.entity, metric = %series.metric, "series beyond the bound is not watched");
+                tracks.refuse_series();
                 return Ok(());
             }
         }
         let learned = state.0.entry(key.clone()).or_default();
-        learned.last = look.at;
-        let secs = look.at.as_nanos() as f64 / 1e9;
+        learned.last = scrape.at;
+        let secs = scrape.at.as_nanos() as f64 / 1e9;
         let judged = learned.model.push(secs, value, &config.model);
         self.judge(tracks, judge, &key, value, judged, out)
     }

@@ -9,23 +9,23 @@ use serde::{Deserialize, Serialize};
 
 use super::episode::{EpisodeConfig, Finding, Judge, Key, Tracks, Verdict};
 use super::host::{Core, detector};
-use super::looks::{Interest, Look};
 use super::names::{Bounds, MetricNames};
 use super::subject;
 use crate::check::Check;
+use crate::runtime::scrape::{EntityScrape, Rise};
 use crate::stats::{Cusum, Floors, Location, Ring};
 
 /// How a [`ShiftDetector`] decides.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct ShiftConfig {
-    /// What a look may lie off without counting, in scales. Default 1.5: half of the smallest shift worth finding.
+    /// What a scrape may lie off without counting, in scales. Default 1.5: half of the smallest shift worth finding.
     #[schemars(range(min = 0.1, max = 100.0))]
     pub slack: f64,
-    /// What one look adds at most, in scales. Default 6: a single look never reaches the limit.
+    /// What one scrape adds at most, in scales. Default 6: a single scrape never reaches the limit.
     #[schemars(range(min = 0.5, max = 100.0))]
     pub cap: f64,
-    /// The sum that counts. Default 8: two looks without any work, or more that are nearer.
+    /// The sum that counts. Default 8: two scrapes without any work, or more that are nearer.
     #[schemars(range(min = 1.0, max = 1000.0))]
     pub limit: f64,
     /// The rate must be off by this share of the usual one. Default 0.5.
@@ -34,10 +34,10 @@ pub struct ShiftConfig {
     /// Rates below this say nothing. Requests per second, default 1.
     #[schemars(range(min = 0.0, max = 1e9))]
     pub min_rate: f64,
-    /// Nothing is said before so many looks were learned. Default 12.
+    /// Nothing is said before so many scrapes were learned. Default 12.
     #[schemars(range(min = 3, max = 10_000))]
     pub warm_looks: usize,
-    /// So many looks are remembered. Default 240.
+    /// So many scrapes are remembered. Default 240.
     #[schemars(range(min = 10, max = 10_000))]
     pub remember_looks: usize,
     /// Names of metrics: the rate of `requests` is watched.
@@ -85,7 +85,7 @@ impl ShiftConfig {
 detector! {
     /// Finds lasting changes of the rate of requests.
     ///
-    /// Page's cumulative sums (1954, see [`Cusum`]) of the rate of each look, standardised by median and deviation of the
+    /// Page's cumulative sums (1954, see [`Cusum`]) of the rate of each scrape, standardised by median and deviation of the
     /// rates before. A change of load is rarely a fault, so its surprise is the sum itself, which stays small: it supports
     /// other symptoms and opens no incident alone. About 3 KB an entity.
     ShiftDetector, Shift, ShiftConfig
@@ -106,8 +106,12 @@ impl Core for Shift {
     const NAME: &'static str = "shift";
     const VERSION: u32 = 1;
 
-    fn interest(&self) -> Interest<'_> {
-        Interest { start_time: &self.0.names.start_time, bounds: &self.0.bounds, eager: false }
+    fn bounds(&self) -> &Bounds {
+        &self.0.bounds
+    }
+
+    fn start_time(&self) -> &str {
+        &self.0.names.start_time
     }
 
     fn episode(&self) -> &EpisodeConfig {
@@ -118,34 +122,34 @@ impl Core for Shift {
         series.metric == self.0.names.requests || series.metric == self.0.names.start_time
     }
 
-    fn look(
+    fn scrape(
         &self,
         state: &mut Self::State,
         tracks: &mut Tracks,
         judge: Judge<'_>,
-        look: &Look,
+        scrape: &EntityScrape<'_>,
         out: &mut Vec<Anomaly>,
     ) -> Result<()> {
         let config = &self.0;
-        let Some(span_secs) = look.span_secs() else { return Ok(()) };
-        let requests = look.increases.iter().filter(|(series, _)| series.metric == config.names.requests);
-        // What the old process counted after its last scrape is lost, so the look after a restart is not comparable.
-        if look.restarted || look.up == Some(false) || requests.clone().next().is_none() {
+        let is_request = |rise: &&Rise<'_>| rise.series.metric == config.names.requests;
+        let mut requests = scrape.increases.iter().filter(is_request).map(Rise::per_sec).peekable();
+        // What the old process counted after its last scrape is lost, so the scrape after a restart is not comparable.
+        if scrape.restarted || scrape.up == Some(false) || requests.peek().is_none() {
             return Ok(());
         }
-        let rate = requests.map(|(_, increase)| increase).sum::<f64>() / span_secs;
-        if !state.contains_key(&look.entity) {
-            state.retain(|_, learned| look.at.since(learned.last).as_secs() <= config.bounds.forget_secs);
+        let rate = requests.sum::<f64>();
+        if !state.contains_key(scrape.entity) && state.len() >= config.bounds.max_entities {
+            state.retain(|_, learned| scrape.at.since(learned.last).as_secs() <= config.bounds.forget_secs);
         }
-        let learned = state.entry(look.entity.clone()).or_default();
-        learned.last = look.at;
-        let key = Key::new(&look.entity, subject::TRAFFIC);
+        let learned = state.entry(scrape.entity.clone()).or_default();
+        learned.last = scrape.at;
+        let key = Key::new(scrape.entity, subject::TRAFFIC);
         let floors = Floors { of_level: 0.15, of_range: 0.2, absolute: config.min_rate };
         let usual = Location::of(learned.rates.iter().copied(), floors);
         if let Some(usual) = usual.filter(|usual| usual.n >= config.warm_looks && usual.center >= config.min_rate) {
             self.judge(tracks, judge, &key, rate, usual, &mut learned.sums, out)?;
         }
-        if tracks.may_learn(&key, look.at, &config.episode) {
+        if tracks.may_learn(&key, scrape.at, &config.episode) {
             learned.rates.push(rate, config.remember_looks);
         }
         Ok(())
@@ -184,7 +188,7 @@ impl Shift {
         };
         let because = |onset| {
             format!(
-                "expected {:.1} requests per second as in {} looks before, seen {rate:.1} since {onset}",
+                "expected {:.1} requests per second as in {} scrapes before, seen {rate:.1} since {onset}",
                 usual.center, usual.n
             )
         };

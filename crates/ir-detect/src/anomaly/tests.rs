@@ -1,8 +1,26 @@
-//! Configurations of all detectors.
+//! What all detectors of metrics have in common: configurations, bounds, snapshots, silence.
 
-use ir_core::ConfigError;
+use ir_core::{
+    Anomaly, ConfigError, Ctx, EntityId, Labels, ManualClock, MetricKind, MetricSample, Phase, Series, SignalBatch,
+    Snapshot, Timestamp,
+};
 
 use super::*;
+use crate::runtime::scrape::ScrapeAssembler;
+
+fn ctx() -> Ctx {
+    Ctx::new(Arc::new(ManualClock::new()))
+}
+
+/// `up` of these entities at one time.
+fn up(entities: &[&str], secs: i64) -> SignalBatch {
+    let sample = |entity: &&str| {
+        let (entity, metric) = (EntityId::new(entity).unwrap(), "up".to_owned());
+        let series = Series { entity, metric, kind: MetricKind::Up, unit: String::new(), labels: Labels::new() };
+        MetricSample { series: Arc::new(series), at: Timestamp::from_millis(secs * 1_000), value: 1.0 }
+    };
+    SignalBatch { metrics: entities.iter().map(sample).collect(), ..SignalBatch::default() }
+}
 
 #[test]
 fn all_defaults_are_right() {
@@ -37,4 +55,88 @@ fn configurations_are_documents() {
     let config: ErrorRateConfig = serde_json::from_str(text).unwrap();
     assert_eq!((config.window_secs, config.names.requests.as_str()), (5.0, "rpc_total"));
     assert!(serde_json::from_str::<ErrorRateConfig>(r#"{ "windw_secs": 5.0 }"#).is_err());
+}
+
+#[tokio::test]
+async fn silence_counts_once_for_each_scrape_that_did_not_come() {
+    let (mut detector, mut found) = (AbsenceDetector::default(), Vec::<Anomaly>::new());
+    for n in 0..40 {
+        // `b` and `c` come every ten seconds; `a` is silent from 100 s to 300 s.
+        let silent = (11..30).contains(&n);
+        let entities: &[&str] = if silent { &["b", "c"] } else { &["a", "b", "c"] };
+        found.extend(detector.detect(&ctx(), &up(entities, n * 10)).await.unwrap());
+        if n == 22 {
+            let snapshot = detector.snapshot(&ctx()).await.unwrap();
+            detector = AbsenceDetector::default();
+            detector.restore(&ctx(), &snapshot).await.unwrap();
+        }
+    }
+    assert!(found.iter().all(|anomaly| anomaly.entity.as_str() == "a"), "{found:?}");
+    let (began, rest) = found.split_first().unwrap();
+    // More than ninety seconds after the last scrape.
+    let (onset, at) = (Timestamp::from_millis(100_000), Timestamp::from_millis(200_000));
+    assert_eq!((began.phase, began.onset, began.at), (Phase::Began, onset, at));
+    assert!(began.because.contains("10 scrapes that never came"), "{}", began.because);
+    let ended = rest.last().unwrap();
+    assert_eq!((ended.phase, ended.at), (Phase::Ended, Timestamp::from_millis(310_000)));
+    assert!(rest[..rest.len() - 1].iter().all(|anomaly| anomaly.phase == Phase::Grew));
+}
+
+#[tokio::test]
+async fn entities_beyond_the_bound_are_counted() {
+    let bounds = Bounds { max_entities: 2, forget_secs: 100, ..Bounds::default() };
+    let detector = AbsenceDetector::new(AbsenceConfig { bounds, ..AbsenceConfig::default() }).unwrap();
+    let mut assembler = ScrapeAssembler::default();
+    let mut assembled = |entities: &[&str], secs: i64| {
+        let mut batch = up(entities, secs);
+        assembler.assemble(&mut batch);
+        batch
+    };
+    for n in 0..6 {
+        detector.detect(&ctx(), &assembled(&["a", "b", "c"], n * 10)).await.unwrap();
+    }
+    // Each scrape of `c` that was complete by then.
+    assert_eq!(detector.refused(), Refused { scrapes: 6, ..Refused::default() });
+    for n in 20..24 {
+        detector.detect(&ctx(), &assembled(&["b", "c"], n * 10)).await.unwrap();
+    }
+    assert_eq!(detector.refused(), Refused { scrapes: 6, ..Refused::default() }, "`a` made room");
+}
+
+#[tokio::test]
+async fn a_scrape_that_was_assembled_before_is_taken_as_it_is() {
+    let (bare, fed) = (AbsenceDetector::default(), AbsenceDetector::default());
+    let mut assembler = ScrapeAssembler::default();
+    let (mut of_bare, mut of_fed) = (Vec::new(), Vec::new());
+    for n in 0..30 {
+        let entities: &[&str] = if n < 10 { &["a", "b"] } else { &["b"] };
+        let mut batch = up(entities, n * 10);
+        of_bare.extend(bare.detect(&ctx(), &batch).await.unwrap());
+        assembler.assemble(&mut batch);
+        // What it was assembled from no longer matters.
+        batch.metrics.clear();
+        of_fed.extend(fed.detect(&ctx(), &batch).await.unwrap());
+    }
+    assert!(!of_bare.is_empty());
+    assert_eq!(of_fed, of_bare);
+}
+
+#[tokio::test]
+async fn a_snapshot_from_before_the_one_assembler_is_read() {
+    let detector = AbsenceDetector::default();
+    for n in 0..5 {
+        detector.detect(&ctx(), &up(&["a"], n * 10)).await.unwrap();
+    }
+    let snapshot = detector.snapshot(&ctx()).await.unwrap();
+    let mut state: serde_json::Value = serde_json::from_slice(&snapshot.bytes).unwrap();
+    let fields = state.as_object_mut().unwrap();
+    fields.remove("bare");
+    fields.remove("watched");
+    fields.insert("looks".to_owned(), serde_json::json!({ "pages": {}, "oldest_open": null }));
+    let presence = fields["learned"]["a"].as_object_mut().unwrap();
+    let scrapes = presence.remove("scrapes").unwrap();
+    presence.remove("due");
+    presence.insert("looks".to_owned(), scrapes);
+    let old = Snapshot { bytes: serde_json::to_vec(&state).unwrap(), ..snapshot };
+    AbsenceDetector::default().restore(&ctx(), &old).await.unwrap();
 }

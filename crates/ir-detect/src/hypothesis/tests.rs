@@ -101,7 +101,7 @@ fn case(anomalies: Vec<Anomaly>, changes: Vec<Change>, mut series: Vec<SeriesHis
             classification: None,
         },
         topology: Topology::new(TopologyDocument { entity, dependency }).unwrap(),
-        observations: Observations { until: at(15), series },
+        observations: Observations { until: at(15), series, ..Observations::default() },
     }
 }
 

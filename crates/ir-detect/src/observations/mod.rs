@@ -2,30 +2,33 @@
 //!
 //! | metric of a history | value |
 //! |---|---|
-//! | `<counter>:rate` | per second, since the look before; resets and gaps are handled |
+//! | `<counter>:rate` | per second, since the scrape before; resets and gaps are handled |
 //! | `<gauge>`, `up` | as it came |
 //! | `error_ratio`, `error_ratio:own` | share of requests that failed, and failed by own fault |
 //! | `latency:mean`, `latency:p95`, `latency:exclusive` | seconds |
 //! | `downstream_failures`, `downstream_latency` | share of calls that failed, mean seconds of a call; label `peer` |
 //! | `traffic` | requests per second |
 //!
-//! Derived series have kind `gauge`. A look without requests adds no point to ratios and latencies: nothing is made up.
-//! Histogram buckets are not kept one by one, the percentile is what they are for.
+//! Derived series have kind `gauge`. A scrape without requests adds no point to ratios and latencies: nothing is made up.
+//! Histogram buckets are not kept one by one, the percentile is what they are for. Of each target the times of its scrapes are kept
+//! as well, so that one can wait for new scrapes instead of for a time.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use ir_core::{
-    ConfigError, EntityId, Labels, MetricKind, Observations, Problem, Series, SeriesHistory, SignalBatch, Timestamp,
+    ConfigError, EntityId, Labels, MetricKind, Observations, Problem, Scrape, Series, SeriesHistory, SignalBatch,
+    Target, TargetHistory, Timestamp,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::anomaly::looks::{Assembler, Interest, Look};
 use crate::anomaly::rates::Counts;
 use crate::anomaly::{Bounds, MetricNames, subject};
 use crate::check::Check;
+use crate::runtime::room::Room;
+use crate::runtime::scrape::{Assembly, EntityScrape, Rise, ScrapeConfig, by_entity};
 use crate::stats::Ring;
 
 /// How much an [`ObservationStore`] keeps.
@@ -43,7 +46,7 @@ pub struct ObservationStoreConfig {
     pub max_series: usize,
     /// Names of metrics.
     pub names: MetricNames,
-    /// How much is kept of each entity while putting looks together.
+    /// How many targets are kept (`max_entities`), and how much of each while a bare batch is assembled.
     pub bounds: Bounds,
 }
 
@@ -91,8 +94,23 @@ pub struct ObservationStore {
 
 #[derive(Debug, Default)]
 struct Kept {
-    looks: Assembler,
-    histories: BTreeMap<Arc<Series>, Ring<(Timestamp, f64)>>,
+    /// Of bare batches only: it stays empty where scrapes are assembled for all.
+    bare: Assembly,
+    histories: Histories,
+    targets: BTreeMap<Arc<Target>, Scraped>,
+    refused: u64,
+    room_for_series: Room,
+    room_for_targets: Room,
+}
+
+/// Found by hash, because each scrape asks for each series, and sorted only when a cut is taken.
+type Histories = HashMap<Arc<Series>, Ring<(Timestamp, f64)>>;
+
+/// When a target was scraped.
+#[derive(Debug, Default)]
+struct Scraped {
+    interval: Option<Duration>,
+    times: Ring<Timestamp>,
 }
 
 impl ObservationStore {
@@ -105,28 +123,29 @@ impl ObservationStore {
         ConfigError::check(config.check(), Self { config, kept: Mutex::default() })
     }
 
-    /// Takes the metrics of a batch. Bad samples (NaN, late, repeated) are left out.
+    /// Keeps the scrapes of a batch. One that brings samples only is assembled here; bad samples (NaN, late, repeated) are left out.
     pub fn observe(&self, batch: &SignalBatch) {
         let mut guard = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         let kept = &mut *guard;
-        let interest =
-            Interest { start_time: &self.config.names.start_time, bounds: &self.config.bounds, eager: false };
-        let mut looks = Vec::new();
-        for sample in &batch.metrics {
-            kept.looks.push(sample, true, interest, &mut looks);
-            for look in looks.drain(..) {
-                self.keep(&mut kept.histories, &look);
+        let bare = ScrapeConfig::within(&self.config.bounds, &self.config.names.start_time);
+        let scrapes = kept.bare.scrapes_of(batch, &bare);
+        for scrapes in by_entity(&scrapes) {
+            for scrape in scrapes.iter().filter(|scrape| scrape.up != Some(false)) {
+                self.keep_time(kept, scrape);
+            }
+            if let Some(scrape) = EntityScrape::new(scrapes, |_| true) {
+                self.keep(kept, &scrape);
             }
         }
     }
 
-    /// What was measured in `until - window < t <= until`, sorted by series. The newest scrape of a source that does not
+    /// What was measured in `until - window < t <= until`, sorted by series and target. The newest scrape of a source that does not
     /// put `up` last is in it only once the next one has begun. O(points).
     #[must_use]
     pub fn cut(&self, until: Timestamp, window: Duration) -> Observations {
         let after = until.minus(window);
         let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut cut = Observations { until, series: Vec::new() };
+        let mut cut = Observations { until, ..Observations::default() };
         for (series, history) in &kept.histories {
             let points = history.iter().filter(|(at, _)| *at > after && *at <= until);
             let (times, values): (Vec<_>, Vec<_>) = points.copied().unzip();
@@ -134,49 +153,97 @@ impl ObservationStore {
                 cut.series.push(SeriesHistory { series: Series::clone(series), times, values });
             }
         }
+        cut.series.sort_unstable_by(|a, b| a.series.cmp(&b.series));
+        for (target, scraped) in &kept.targets {
+            let times = scraped.times.iter().copied().filter(|at| *at > after && *at <= until);
+            let (target, scrapes) = (Target::clone(target), times.collect::<Vec<_>>());
+            if !scrapes.is_empty() {
+                cut.targets.push(TargetHistory { target, interval: scraped.interval, scrapes });
+            }
+        }
         cut
     }
 
-    fn keep(&self, histories: &mut BTreeMap<Arc<Series>, Ring<(Timestamp, f64)>>, look: &Look) {
+    /// The usual time between two scrapes of `target`; `None` until it is known.
+    #[must_use]
+    pub fn interval_of(&self, target: &Target) -> Option<Duration> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner).targets.get(target)?.interval
+    }
+
+    /// Values and scrapes that were left out because their series or target is beyond a bound. Counted since the start.
+    #[must_use]
+    pub fn refused(&self) -> u64 {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner).refused
+    }
+
+    /// Keeps the time of a scrape if there is room for its target.
+    fn keep_time(&self, kept: &mut Kept, scrape: &Scrape) {
+        let targets = &mut kept.targets;
+        let max_targets = self.config.bounds.max_entities;
+        if !targets.contains_key(&scrape.target) && targets.len() >= max_targets {
+            if kept.room_for_targets.is_due(scrape.at) {
+                targets.retain(|_, scraped| scraped.times.last().is_some_and(|at| !self.is_old(*at, scrape.at)));
+            }
+            if targets.len() >= max_targets {
+                kept.refused += 1;
+                return;
+            }
+        }
+        let scraped = targets.entry(scrape.target.clone()).or_default();
+        if scraped.times.last().is_some_and(|at| *at > scrape.at) {
+            scraped.times.clear();
+        }
+        scraped.interval = scrape.interval;
+        scraped.times.push(scrape.at, self.config.max_points);
+        scraped.times.drain_while(|at| self.is_old(*at, scrape.at), |_| {});
+    }
+
+    fn keep(&self, kept: &mut Kept, scrape: &EntityScrape<'_>) {
+        let Kept { histories, refused, room_for_series, .. } = kept;
         let mut keep = |series: Arc<Series>, value: f64| {
             if !value.is_finite() {
                 return;
             }
             if !histories.contains_key(&series) && histories.len() >= self.config.max_series {
-                histories.retain(|_, history| history.last().is_some_and(|(at, _)| !self.is_old(*at, look.at)));
+                if room_for_series.is_due(scrape.at) {
+                    histories.retain(|_, history| history.last().is_some_and(|(at, _)| !self.is_old(*at, scrape.at)));
+                }
                 if histories.len() >= self.config.max_series {
-                    tracing::debug!(metric = %series.metric, "series beyond the bound is not kept");
+                    *refused += 1;
                     return;
                 }
             }
             let history = histories.entry(series).or_default();
             // A clock that was set back makes times that must not stand after later ones.
-            if history.last().is_some_and(|(at, _)| *at > look.at) {
+            if history.last().is_some_and(|(at, _)| *at > scrape.at) {
                 history.clear();
             }
-            history.push((look.at, value), self.config.max_points);
-            history.drain_while(|(at, _)| self.is_old(*at, look.at), |_| {});
+            history.push((scrape.at, value), self.config.max_points);
+            history.drain_while(|(at, _)| self.is_old(*at, scrape.at), |_| {});
         };
         let derived = |metric: &str, unit: &str, peer: Option<&EntityId>| {
             let labels = peer.map(|peer| (self.config.names.peer.as_str(), peer.as_str())).into_iter().collect();
-            derived(&look.entity, metric, unit, labels)
+            derived(scrape.entity, metric, unit, labels)
         };
-        if let Some(up) = look.up {
+        if let Some(up) = scrape.up {
             let series = Series { kind: MetricKind::Up, ..Series::clone(&derived(subject::UP, "", None)) };
             keep(Arc::new(series), f64::from(u8::from(up)));
         }
-        for (series, value) in &look.gauges {
+        for (series, value) in &scrape.gauges {
             keep(Arc::clone(series), *value);
         }
-        let Some(span_secs) = look.span_secs() else { return };
-        for (series, increase) in look.increases.iter().filter(|(series, _)| series.kind == MetricKind::Counter) {
-            let rate = Series { metric: format!("{}:rate", series.metric), ..Series::clone(series) };
-            keep(Arc::new(Series { kind: MetricKind::Gauge, ..rate }), increase / span_secs);
+        if scrape.span_secs().is_none() {
+            return;
         }
-        let counts = Counts::of(look, &self.config.names);
-        let has_traffic = look.increases.iter().any(|(series, _)| series.metric == self.config.names.requests);
-        if has_traffic {
-            keep(derived(subject::TRAFFIC, "1/s", None), counts.requests / span_secs);
+        for rise in scrape.increases.iter().filter(|rise| rise.series.kind == MetricKind::Counter) {
+            let rate = Series { metric: format!("{}:rate", rise.series.metric), ..Series::clone(rise.series) };
+            keep(Arc::new(Series { kind: MetricKind::Gauge, ..rate }), rise.per_sec());
+        }
+        let counts = Counts::of(scrape, &self.config.names);
+        let requests = scrape.increases.iter().filter(|rise| rise.series.metric == self.config.names.requests);
+        let per_sec = requests.map(Rise::per_sec).reduce(|sum, rate| sum + rate);
+        if let Some(per_sec) = per_sec {
+            keep(derived(subject::TRAFFIC, "1/s", None), per_sec);
         }
         if counts.requests > 0.0 {
             keep(derived(subject::OWN_ERRORS, "1", None), counts.own / counts.requests);
@@ -226,3 +293,6 @@ impl ObservationStoreConfig {
         check.done()
     }
 }
+
+#[cfg(test)]
+mod tests;

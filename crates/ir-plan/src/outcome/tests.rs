@@ -36,6 +36,7 @@ fn check(anomalies: Vec<Anomaly>, series: &[(&str, &str, Samples<'_>)], verifica
         observations: Observations {
             until: Timestamp::from_millis(230_000),
             series: series.iter().map(history).collect(),
+            ..Observations::default()
         },
     }
 }

@@ -1,0 +1,4 @@
+//! What detectors run on: scrapes, assembled once for all of them, and bounded tables.
+
+pub(crate) mod room;
+pub mod scrape;
