@@ -14,6 +14,7 @@ use crate::id::PartName;
 use crate::time::Timestamp;
 
 mod activity;
+mod level;
 
 pub use activity::{Act, Activity};
 
@@ -61,7 +62,7 @@ pub struct MetricSample {
     pub value: f64,
 }
 
-/// How bad a log line says it is. Levels a product names otherwise are mapped to the nearest.
+/// How bad a log line says it is. Levels that a product names otherwise are mapped to the nearest: see [`LogLevel::parse`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
