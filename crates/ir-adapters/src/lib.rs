@@ -36,11 +36,21 @@ pub mod webhook;
 
 #[cfg(any(feature = "file", feature = "tail"))]
 mod blocking;
-#[cfg(any(feature = "otlp", feature = "remote-write"))]
+#[cfg(any(feature = "alertmanager", feature = "otlp", feature = "remote-write"))]
 mod inbox;
-#[cfg(any(feature = "loki", feature = "prometheus"))]
+#[cfg(any(feature = "alertmanager", feature = "loki", feature = "otlp", feature = "prometheus", feature = "tail",))]
 mod json;
 #[cfg(any(feature = "prometheus", feature = "remote-write", feature = "scrape"))]
 mod prom;
+#[cfg(any(
+    feature = "alertmanager",
+    feature = "loki",
+    feature = "otlp",
+    feature = "prometheus",
+    feature = "remote-write",
+    feature = "scrape",
+    feature = "tail",
+))]
+mod shared;
 
 pub use clock::SystemClock;

@@ -25,3 +25,13 @@ pub(crate) fn unit_of(name: &str) -> &'static str {
         .find(|unit| name.strip_suffix(unit).is_some_and(|rest| rest.ends_with('_')))
         .unwrap_or_default()
 }
+
+/// A name of any characters as it was before Prometheus 3 allowed all of them: what no name could have is `_` (the escaping
+/// `underscores` of its content negotiation).
+#[cfg(feature = "scrape")]
+pub(crate) fn escaped(name: &str, colons: bool) -> String {
+    let fits = |n: usize, c: char| {
+        c.is_ascii_alphabetic() || c == '_' || (colons && c == ':') || (n > 0 && c.is_ascii_digit())
+    };
+    name.chars().enumerate().map(|(n, c)| if fits(n, c) { c } else { '_' }).collect()
+}

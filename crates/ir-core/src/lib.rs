@@ -33,6 +33,7 @@ pub mod entity;
 pub mod error;
 pub mod id;
 pub mod score;
+pub mod text;
 pub mod time;
 pub mod topology;
 pub mod vocabulary;

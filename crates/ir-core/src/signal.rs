@@ -14,6 +14,7 @@ use crate::id::PartName;
 use crate::time::Timestamp;
 
 mod activity;
+mod level;
 mod scrape;
 
 pub use activity::{Act, Activity};
@@ -63,7 +64,7 @@ pub struct MetricSample {
     pub value: f64,
 }
 
-/// How bad a log line says it is. Levels a product names otherwise are mapped to the nearest.
+/// How bad a log line says it is. Levels that a product names otherwise are mapped to the nearest: see [`LogLevel::parse`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
@@ -274,6 +275,11 @@ pub struct Polled {
 /// 2. What cannot be read is counted in `dropped`, and the rest still comes.
 /// 3. No call outlives the context's deadline, whatever the other side does.
 /// 4. An empty answer is an answer, not an error; a source that is away is an error.
+/// 5. One bad part of what the other side gives costs that part alone, and what is dropped is named in `problems`.
+/// 6. Times are bounded by the clock, and a wrong one mutes nothing.
+/// 7. An empty label is no label.
+/// 8. A repetition is decided by the last state.
+/// 9. Levels are those of [`LogLevel::parse`].
 ///
 /// # Cancellation
 ///

@@ -3,13 +3,24 @@
 //! Alertmanager sends a group again when the answer was no 2xx, and every `repeat_interval` while an alert fires. A notification
 //! is answered with 200 once its alerts wait for the next poll; they are in memory until a later cursor says that they arrived,
 //! so what was received right before a crash comes again only with the next repetition.
+//!
+//! # What is refused
+//!
+//! Everything that is not given on is counted and named in a poll. An alert that cannot be read (no time, no entity, a status that is
+//! neither `firing` nor `resolved`) costs itself alone. A request that cannot be read as a whole counts as one: no JSON, too large
+//! (413), packed (415), broken off (400, 408). A request that cannot prove its sender is in [`AlertmanagerSource::refused`] instead,
+//! and one that is refused for want of room (503) comes again.
+//!
+//! An alert whose `startsAt` cannot be (a clock that goes ahead, a wrong unit) is given with the time of its receipt, and a problem
+//! says so. Entities are named by the rule of all adapters: an empty label is no label, and white space becomes `-`.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
-use axum::body::Bytes;
-use axum::extract::{DefaultBodyLimit, State};
+use axum::body::Body;
+use axum::extract::{Request, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::routing::post;
 use ir_core::config::Problem;
@@ -19,14 +30,19 @@ use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
 
 use crate::hook::{self, HookAuth, HookGuard, Refusal, ReplayWindow};
+use crate::inbox::{Bounds, InFlight, Queue, Refused, Taken};
+use crate::shared::times::{self, Plausible};
 
 mod notification;
-mod queue;
+mod repeats;
 #[cfg(test)]
 mod tests;
 
-use notification::Notification;
-use queue::{Bounds, Queue};
+use notification::{Alert, Notification};
+use repeats::Repeats;
+
+/// The bytes of bodies in flight, in bodies of the largest size.
+const BODIES_IN_FLIGHT: usize = 4;
 
 /// What is received, and within which bounds.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -48,8 +64,14 @@ pub struct AlertmanagerConfig {
     /// The most bytes of alerts that wait, counted roughly. 16 MiB.
     #[schemars(range(min = 1))]
     pub max_waiting_bytes: usize,
-    /// The same report of the same alert within so many milliseconds is a repetition and is passed over. 60,000.
+    /// A report of an alert within so many milliseconds after the last one, which had the same state, is a repetition and is passed
+    /// over. 60,000.
     pub repeat_ms: u64,
+    /// How far ahead of our clock the beginning of an alert may be, in milliseconds. One beyond it is taken as of its receipt,
+    /// which is a problem of the poll. 600,000.
+    pub max_ahead_ms: u64,
+    /// How long ago an alert may have begun, in milliseconds. One beyond it is taken in the same way. 315,360,000,000: ten years.
+    pub max_age_ms: u64,
 }
 
 impl Default for AlertmanagerConfig {
@@ -62,6 +84,8 @@ impl Default for AlertmanagerConfig {
             max_waiting: 10_000,
             max_waiting_bytes: 16 << 20,
             repeat_ms: 60_000,
+            max_ahead_ms: times::MAX_AHEAD_MS,
+            max_age_ms: times::MAX_AGE_MS,
         }
     }
 }
@@ -93,6 +117,8 @@ struct Shared {
     config: AlertmanagerConfig,
     guard: HookGuard,
     ctx: Ctx,
+    in_flight: InFlight,
+    repeats: Mutex<Repeats>,
     queue: Mutex<Queue>,
     refused: AtomicU64,
 }
@@ -127,13 +153,11 @@ impl AlertmanagerSource {
                 problems.push(Problem::at(field, "is more than may wait: no notification would ever be taken"));
             }
         }
-        let bounds = Bounds {
-            max_waiting: config.max_waiting,
-            max_waiting_bytes: config.max_waiting_bytes,
-            repeat_nanos: config.repeat_ms.saturating_mul(1_000_000),
-        };
+        let bounds = Bounds { max_signals: config.max_waiting, max_bytes: config.max_waiting_bytes };
         let shared = Shared {
             guard: HookGuard::new(auth, ReplayWindow::default()),
+            in_flight: InFlight::new(config.max_bytes.saturating_mul(BODIES_IN_FLIGHT)),
+            repeats: Mutex::new(Repeats::new(Duration::from_millis(config.repeat_ms), config.max_waiting)),
             queue: Mutex::new(Queue::new(ctx.now().wall, bounds)),
             ctx: ctx.clone(),
             refused: AtomicU64::new(0),
@@ -144,10 +168,7 @@ impl AlertmanagerSource {
 
     /// What answers `POST /`. Nest it where the host likes.
     pub fn router(&self) -> axum::Router {
-        axum::Router::new()
-            .route("/", post(receive))
-            .layer(DefaultBodyLimit::max(self.0.config.max_bytes))
-            .with_state(self.0.clone())
+        axum::Router::new().route("/", post(receive)).with_state(self.0.clone())
     }
 
     /// Serves the router on a listener of its own until the context is stopped, without TLS.
@@ -172,52 +193,85 @@ impl Shared {
     }
 
     /// The status to answer with.
+    async fn answer(&self, headers: &HeaderMap, body: Body) -> u16 {
+        match self.in_flight.read(body, self.config.max_bytes).await {
+            Ok(body) => self.take(headers, &body.bytes),
+            // It comes again.
+            Err(refused) if refused.status == 503 => 503,
+            Err(refused) => match self.guard.admit(self.ctx.now().wall, in_headers(headers), b"") {
+                Ok(_) => self.lose(&refused),
+                // Without its body a signature proves nothing.
+                Err(_) => {
+                    self.refused.fetch_add(1, Ordering::Relaxed);
+                    refused.status
+                }
+            },
+        }
+    }
+
+    /// Counts a request that does not come again, and gives its status.
+    fn lose(&self, refused: &Refused) -> u16 {
+        let mut lost = Taken::default();
+        lost.drop_some(1, || format!("a notification was refused: {}", refused.message));
+        self.queue().push(lost);
+        refused.status
+    }
+
+    /// The status to answer a whole request with.
     fn take(&self, headers: &HeaderMap, body: &[u8]) -> u16 {
-        let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+        let header = in_headers(headers);
         let now = self.ctx.now().wall;
-        let admission = match self.guard.admit(now, header, body) {
+        let admission = match self.guard.admit(now, &header, body) {
             Ok(admission) => admission,
             Err(refusal) => {
                 self.refused.fetch_add(1, Ordering::Relaxed);
                 return refusal.status();
             }
         };
-        // Alertmanager compresses nothing, and what is not unpacked cannot burst.
-        if header("content-encoding").is_some_and(|encoding| encoding != "identity") {
-            return 415;
-        }
-        let mut queue = self.queue();
-        if !queue.has_room(self.config.max_alerts, body.len()) {
+        if !self.queue().has_room(self.config.max_alerts, body.len()) {
             return Refusal::Full.status();
         }
         // From here on a repetition would bring nothing new, whether it can be read or not.
         admission.keep();
-        let notification: Notification = match serde_json::from_slice(body) {
+        // Alertmanager compresses nothing, and what is not unpacked cannot burst.
+        if let Some(encoding) = header("content-encoding").filter(|encoding| !matches!(*encoding, "" | "identity")) {
+            return self.lose(&Refused::new(415, format!("its encoding is `{}`", encoding.escape_debug())));
+        }
+        let notification = match Notification::read(body) {
             Ok(notification) => notification,
-            Err(error) => {
-                queue.drop_some(1, format!("a notification that cannot be read: {error}"));
-                return 400;
-            }
+            Err(error) => return self.lose(&Refused::new(400, format!("it cannot be read: {error}"))),
         };
-        if notification.truncated > 0 {
-            queue.drop_some(notification.truncated, format!("Alertmanager left out {} alerts", notification.truncated));
-        }
+        let mut taken = Taken::default();
+        taken.drop_some(notification.truncated, || format!("Alertmanager left out {} alerts", notification.truncated));
         let beyond = notification.alerts.len().saturating_sub(self.config.max_alerts);
-        if beyond > 0 {
-            queue.drop_some(beyond as u64, format!("{beyond} alerts beyond the allowed {}", self.config.max_alerts));
-        }
-        for alert in notification.alerts.into_iter().take(self.config.max_alerts) {
-            match alert.event(&self.config.entity_labels, now) {
-                Ok(event) => queue.push(event),
-                Err(problem) => queue.drop_some(1, problem),
+        taken.drop_some(beyond as u64, || format!("{beyond} alerts beyond the allowed {}", self.config.max_alerts));
+        let plausible = Plausible::at(now, self.config.max_ahead_ms, self.config.max_age_ms);
+        let mut repeats = self.repeats.lock().unwrap_or_else(PoisonError::into_inner);
+        for alert in notification.alerts.iter().take(self.config.max_alerts) {
+            match Alert::read(alert, &self.config.entity_labels) {
+                Ok(alert) if repeats.is_again(&alert.key, alert.firing, alert.since, now) => {}
+                Ok(alert) => {
+                    let (event, problem) = alert.event(now, plausible);
+                    taken.tell(problem);
+                    taken.n_bytes += notification::n_bytes(&event);
+                    taken.batch.events.push(event);
+                }
+                Err(problem) => taken.drop_some(1, || problem),
             }
         }
+        drop(repeats);
+        self.queue().push(taken);
         200
     }
 }
 
-async fn receive(State(shared): State<Arc<Shared>>, headers: HeaderMap, body: Bytes) -> StatusCode {
-    let status = shared.take(&headers, &body);
+fn in_headers<'h>(headers: &'h HeaderMap) -> impl Fn(&str) -> Option<&'h str> {
+    move |name| headers.get(name).and_then(|value| value.to_str().ok())
+}
+
+async fn receive(State(shared): State<Arc<Shared>>, request: Request) -> StatusCode {
+    let (parts, body) = request.into_parts();
+    let status = shared.answer(&parts.headers, body).await;
     StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
 }
 

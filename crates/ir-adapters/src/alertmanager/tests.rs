@@ -18,6 +18,8 @@ fn config() -> AlertmanagerConfig {
 
 fn source(config: AlertmanagerConfig) -> (AlertmanagerSource, Arc<ManualClock>) {
     let clock = Arc::new(ManualClock::new());
+    // A little after what was recorded.
+    clock.set_wall("2026-11-20T22:00:00Z".parse().unwrap());
     let ctx = Ctx::new(clock.clone());
     let auth = HookAuth::Bearer(Token::new(&Secret::new(TOKEN)).unwrap());
     (AlertmanagerSource::new(&ctx, config, auth).unwrap(), clock)
@@ -170,6 +172,157 @@ async fn a_flood_is_bounded_in_number_and_bytes() {
     assert_eq!((polled.batch.events.len(), polled.dropped), (100, 50));
 }
 
+#[tokio::test]
+async fn a_state_in_between_makes_the_same_report_news() {
+    let (source, clock) = source(config());
+    let mut resolved = alert(1);
+    resolved["status"] = json!("resolved");
+    for alert in [alert(1), resolved.clone(), alert(1), resolved, alert(1)] {
+        assert_eq!(post(&source, &notification([alert])), 200);
+        clock.advance(Duration::from_secs(20));
+    }
+    let firing: Vec<bool> = told(&all(&source).await).iter().map(|(_, _, firing)| *firing).collect();
+    assert_eq!(firing, [true, false, true, false, true]);
+    // Repetitions do not prolong the while in which they are passed over: one comes within 60 s after the last that was given.
+    for _ in 0..4 {
+        assert_eq!(post(&source, &notification([alert(1)])), 200);
+        clock.advance(Duration::from_secs(20));
+    }
+    assert_eq!(all(&source).await.batch.events.len(), 6);
+}
+
+#[tokio::test]
+async fn an_alert_that_cannot_be_read_costs_itself_alone() {
+    let changed = |change: &dyn Fn(&mut Value)| {
+        let mut bad = alert(7);
+        change(&mut bad);
+        bad
+    };
+    let bad: [Value; 9] = [
+        changed(&|alert| drop(alert.as_object_mut().unwrap().remove("startsAt"))),
+        changed(&|alert| alert["startsAt"] = Value::Null),
+        // What a program writes that does not know the time.
+        changed(&|alert| alert["startsAt"] = json!("0001-01-01T00:00:00Z")),
+        changed(&|alert| alert["status"] = json!("suppressed")),
+        changed(&|alert| alert["status"] = json!(1)),
+        changed(&|alert| alert["labels"] = Value::Null),
+        changed(&|alert| alert["labels"] = json!([])),
+        Value::Null,
+        json!("alert"),
+    ];
+    let (source, _) = source(config());
+    let alerts = bad.iter().cloned().enumerate().flat_map(|(n, bad)| [bad, alert(n + 10)]);
+    assert_eq!(post(&source, &notification(alerts)), 200);
+    let polled = all(&source).await;
+    assert_eq!((polled.batch.events.len(), polled.dropped), (9, 9));
+    // All of them alone.
+    let (source, _) = self::source(config());
+    assert_eq!(post(&source, &notification(bad)), 200);
+    let polled = all(&source).await;
+    assert_eq!((polled.batch.events.len(), polled.dropped), (0, 9));
+}
+
+#[tokio::test]
+async fn what_is_not_there_may_be_null() {
+    let (source, _) = source(config());
+    for body in ["{\"alerts\":null}", "{\"alerts\":[]}", "{\"alerts\":null,\"truncatedAlerts\":null}"] {
+        assert_eq!(post_bytes(&source, body.as_bytes()), 200, "{body}");
+    }
+    assert_eq!(all(&source).await, Polled { next: all(&source).await.next, ..Polled::default() });
+    let mut bare = alert(1);
+    for field in ["annotations", "endsAt", "fingerprint", "generatorURL"] {
+        bare[field] = Value::Null;
+    }
+    bare["labels"]["zone"] = Value::Null;
+    bare["labels"]["port"] = json!(80);
+    // With the mark of an editor in front.
+    let body = format!("\u{feff}{}", notification([bare]));
+    assert_eq!(post_bytes(&source, body.as_bytes()), 200);
+    let polled = all(&source).await;
+    assert_eq!((polled.batch.events.len(), polled.dropped), (1, 0));
+    assert_eq!(polled.batch.events[0].fields.get("port"), Some("80"));
+    // Without the list it is no notification.
+    assert_eq!(post_bytes(&source, b"{\"alert\":[]}"), 400);
+}
+
+#[tokio::test]
+async fn entities_are_named_by_the_first_label_that_says_something() {
+    let (source, _) = source(config());
+    let labelled = |n: usize, labels: Value| {
+        let mut alert = alert(n);
+        alert["labels"] = labels;
+        alert
+    };
+    let alerts = [
+        labelled(1, json!({ "service": "", "job": "node" })),
+        labelled(2, json!({ "service": "Payment Service" })),
+        labelled(3, json!({ "service": "", "job": "" })),
+        labelled(4, json!({ "service": " \t" })),
+    ];
+    assert_eq!(post(&source, &notification(alerts)), 200);
+    let polled = all(&source).await;
+    let entities: Vec<&str> = polled.batch.events.iter().map(|event| event.entity.as_str()).collect();
+    assert_eq!(entities, ["node", "Payment-Service"]);
+    assert_eq!(polled.batch.events[1].fields.get("service"), Some("Payment Service"));
+    assert_eq!(polled.dropped, 2);
+}
+
+#[tokio::test]
+async fn a_beginning_that_cannot_be_is_the_receipt() {
+    let (source, clock) = source(config());
+    let now = source.0.ctx.now().wall;
+    for since in ["2262-04-11T00:00:00Z", "2026-11-20T23:00:00Z", "1970-01-21T10:53:45Z"] {
+        let mut alert = alert(1);
+        alert["startsAt"] = json!(since);
+        assert_eq!(post(&source, &notification([alert.clone()])), 200);
+        // It is the same alert when it is repeated.
+        clock.advance(Duration::from_secs(1));
+        assert_eq!(post(&source, &notification([alert])), 200);
+    }
+    assert_eq!(post(&source, &notification([alert(1)])), 200);
+    let polled = all(&source).await;
+    assert_eq!((polled.batch.events.len(), polled.dropped, polled.problems.len()), (4, 0, 3));
+    for event in &polled.batch.events[..3] {
+        let EventKind::Alert(alert) = &event.kind else { panic!("{event:?}") };
+        assert!(alert.since >= now && alert.since == event.at, "{alert:?}");
+    }
+}
+
+#[tokio::test]
+async fn every_request_that_does_not_come_again_is_counted() {
+    let (ctx, stop) = Ctx::stoppable(Arc::new(crate::SystemClock::new()));
+    let auth = HookAuth::Bearer(Token::new(&Secret::new(TOKEN)).unwrap());
+    let source = AlertmanagerSource::new(&ctx, config(), auth).unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let serving = tokio::spawn({
+        let (source, ctx) = (source.clone(), ctx.clone());
+        async move { source.serve(&ctx, listener).await }
+    });
+    let auth = format!("authorization: Bearer {TOKEN}\r\n");
+    let large = notification((0..70).map(|n| {
+        let mut alert = alert(n);
+        alert["annotations"]["description"] = json!("x".repeat(1_000));
+        alert
+    }));
+    let rows: [(&str, String, Vec<u8>, u16); 5] = [
+        ("too large", auth.clone(), large.to_string().into_bytes(), 413),
+        ("too large, of whom nothing is known", String::new(), large.to_string().into_bytes(), 413),
+        ("deflate", format!("{auth}content-encoding: deflate\r\n"), b"x".to_vec(), 415),
+        ("zstd", format!("{auth}content-encoding: zstd\r\n"), b"x".to_vec(), 415),
+        ("no JSON", auth.clone(), b"x".to_vec(), 400),
+    ];
+    for (what, headers, body, status) in rows {
+        assert_eq!(request(address, &headers, &body).await, status, "{what}");
+    }
+    let polled = all(&source).await;
+    assert_eq!((polled.dropped, source.refused()), (4, 1));
+    assert!(polled.problems[0].contains("larger than 65536 bytes"), "{:?}", polled.problems);
+    assert!(polled.problems[1].contains("deflate"), "{:?}", polled.problems);
+    stop.stop();
+    assert_eq!(serving.await.unwrap().unwrap_err().kind(), ir_core::ErrorKind::Stopped);
+}
+
 /// One request over a real connection; the status.
 async fn request(address: std::net::SocketAddr, headers: &str, body: &[u8]) -> u16 {
     let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
@@ -219,7 +372,10 @@ async fn over_the_wire_only_who_may_send_is_heard() {
     for (what, headers, body, status) in rows {
         assert_eq!(request(address, &headers, body).await, status, "{what}");
     }
-    assert_eq!((source.refused(), all(&source).await.batch.events.len()), (3, 1));
+    // Without all of its content a signature proves nothing, so the large one counts among those.
+    let polled = all(&source).await;
+    assert_eq!((source.refused(), polled.batch.events.len(), polled.dropped), (4, 1, 1));
+    assert!(polled.problems[0].contains("gzip"), "{:?}", polled.problems);
     stop.stop();
     assert_eq!(serving.await.unwrap().unwrap_err().kind(), ir_core::ErrorKind::Stopped);
 }

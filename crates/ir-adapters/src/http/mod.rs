@@ -73,6 +73,8 @@ pub struct HttpReply {
     pub content_type: Option<String>,
     /// When to come again, as the header `retry-after` says it: seconds, or a date.
     pub retry_after: Option<String>,
+    /// How the content is packed, as the header `content-encoding` says it. No packing is asked for, and none is undone.
+    pub content_encoding: Option<String>,
 }
 
 impl HttpReply {
@@ -80,6 +82,21 @@ impl HttpReply {
     #[must_use]
     pub const fn is_success(&self) -> bool {
         self.status >= 200 && self.status < 300
+    }
+
+    /// An error where the content is packed, which was not asked for: nothing of it can be read.
+    ///
+    /// # Errors
+    ///
+    /// `Unavailable`.
+    pub fn unpacked(self, component: &str) -> Result<Self> {
+        match self.content_encoding.as_deref().map(str::trim) {
+            None | Some("" | "identity") => Ok(self),
+            Some(packing) => {
+                let message = format!("its answer is packed as `{}`, which was not asked for", packing.escape_debug());
+                Err(Error::new(ErrorKind::Unavailable, component, message))
+            }
+        }
     }
 
     /// The content if it worked, else an error of the kind that the status means.
@@ -362,8 +379,9 @@ impl HttpClient {
             let status = reply.status().as_u16();
             let header = |name: &str| Some(reply.headers().get(name)?.to_str().ok()?.to_owned());
             let (content_type, retry_after) = (header("content-type"), header("retry-after"));
+            let content_encoding = header("content-encoding");
             let body = self.read_body(reply.into_body()).await?;
-            Ok(HttpReply { status, body, content_type, retry_after })
+            Ok(HttpReply { status, body, content_type, retry_after, content_encoding })
         };
         futures::pin_mut!(talk);
         futures::future::poll_fn(|cx| {

@@ -109,12 +109,15 @@ async fn without_a_server_nothing_was_sent() {
 #[test]
 fn a_status_has_its_kind() {
     for (status, kind) in [(401, ErrorKind::Unauthorized), (404, ErrorKind::NotFound), (429, ErrorKind::RateLimited)] {
-        let error = HttpReply { status, body: Bytes::new(), content_type: None, retry_after: None }
-            .into_body("test")
-            .unwrap_err();
+        let error =
+            HttpReply { status, body: Bytes::new(), content_type: None, retry_after: None, content_encoding: None }
+                .into_body("test")
+                .unwrap_err();
         assert_eq!(error.kind(), kind);
     }
     assert!(
-        HttpReply { status: 204, body: Bytes::new(), content_type: None, retry_after: None }.into_body("test").is_ok()
+        HttpReply { status: 204, body: Bytes::new(), content_type: None, retry_after: None, content_encoding: None }
+            .into_body("test")
+            .is_ok()
     );
 }

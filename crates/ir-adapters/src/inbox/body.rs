@@ -21,6 +21,11 @@ impl Refused {
         Self { status, message: message.into() }
     }
 
+    /// Whether its sender does not send it again, so that what is in it is lost.
+    pub(crate) const fn is_final(&self) -> bool {
+        matches!(self.status, 400..=499) && self.status != 429
+    }
+
     /// Come again later.
     pub(crate) fn full() -> Self {
         Self::new(503, "too much waits already")
@@ -125,6 +130,7 @@ pub(crate) fn unsnap(packed: &[u8], max_bytes: usize) -> Result<Vec<u8>, Refused
     snap::raw::Decoder::new().decompress_vec(packed).map_err(wrong)
 }
 
+#[cfg(any(feature = "otlp", feature = "remote-write"))]
 fn too_large(max_bytes: usize) -> Refused {
     Refused::new(413, format!("the body unpacks to more than {max_bytes} bytes"))
 }

@@ -4,8 +4,8 @@ use std::collections::VecDeque;
 
 use ir_core::{Cursor, Polled, SignalBatch, Timestamp};
 
-/// How many problems are told in words; the rest is only counted.
-const MAX_PROBLEMS: usize = 5;
+use crate::shared::MAX_PROBLEMS;
+
 /// No further request is given out by a poll that has so many signals.
 const MAX_POLL: usize = 50_000;
 /// What an entry takes without its signals.
@@ -23,6 +23,16 @@ pub(crate) struct Taken {
 }
 
 impl Taken {
+    /// Says what is wrong with something that was taken all the same.
+    pub(crate) fn tell(&mut self, problem: impl IntoIterator<Item = String>) {
+        let room = MAX_PROBLEMS.saturating_sub(self.problems.len());
+        self.problems.extend(problem.into_iter().take(room));
+    }
+
+    fn is_empty(&self) -> bool {
+        self.batch.is_empty() && self.dropped == 0 && self.problems.is_empty()
+    }
+
     /// Counts what could not be taken, and says why of the first few.
     pub(crate) fn drop_some(&mut self, n: u64, problem: impl FnOnce() -> String) {
         self.dropped = self.dropped.saturating_add(n);
@@ -68,7 +78,7 @@ impl Queue {
     /// Takes what came of a request. What was dropped joins what was dropped right before, so that a flood of nonsense takes no
     /// room.
     pub(crate) fn push(&mut self, taken: Taken) {
-        if taken.batch.is_empty() && taken.dropped == 0 {
+        if taken.is_empty() {
             return;
         }
         let given = self.given;
@@ -109,6 +119,7 @@ impl Queue {
             polled.batch.metrics.extend_from_slice(&taken.batch.metrics);
             polled.batch.logs.extend_from_slice(&taken.batch.logs);
             polled.batch.spans.extend_from_slice(&taken.batch.spans);
+            polled.batch.events.extend_from_slice(&taken.batch.events);
             polled.late += taken.late;
             polled.dropped = polled.dropped.saturating_add(taken.dropped);
             let room = MAX_PROBLEMS.saturating_sub(polled.problems.len());

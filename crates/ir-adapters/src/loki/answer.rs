@@ -1,7 +1,8 @@
 //! The answer of a range query, read without building a tree of JSON values.
 //!
-//! Times are nanoseconds as text. The third element of a value, where there is one, holds structured metadata. Loki adds labels
-//! of its own, and leaves `data` out where there is nothing.
+//! Times are nanoseconds as text. The third element of a value, where there is one, holds structured metadata, and what the query
+//! itself extracted (`| json`, `| logfmt`). Loki adds labels of its own, and leaves `data` out where there is nothing. A value or a
+//! stream that cannot be read costs itself alone.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -9,6 +10,7 @@ use std::fmt;
 use ir_core::{Error, ErrorKind, Result};
 use serde::Deserialize;
 use serde::de::{Deserializer, Error as _, IgnoredAny, SeqAccess, Visitor};
+use serde_json::Value;
 
 use super::COMPONENT;
 use crate::json::{Pairs, Scan, Text, pairs};
@@ -17,6 +19,10 @@ use crate::json::{Pairs, Scan, Text, pairs};
 #[derive(Debug, Default)]
 pub(super) struct Answer<'a> {
     pub(super) streams: Vec<Stream<'a>>,
+    /// How many values could not be read, a whole stream counted as one.
+    pub(super) n_wrong: u64,
+    /// The answer is partial, or there is something to say about it.
+    pub(super) warnings: Vec<String>,
 }
 
 /// Entries that share their labels.
@@ -34,19 +40,24 @@ pub(super) struct Entry<'a> {
     pub(super) nanos: i64,
     pub(super) line: Cow<'a, str>,
     pub(super) metadata: Pairs<'a>,
+    /// What the query extracted from the line.
+    pub(super) parsed: Pairs<'a>,
 }
 
 impl Answer<'_> {
-    /// How many entries there are.
+    /// How many entries there are, those that cannot be read among them.
     pub(super) fn len(&self) -> usize {
-        self.streams.iter().map(|stream| stream.values.len()).sum()
+        let n: usize = self.streams.iter().map(|stream| stream.values.len()).sum();
+        n.saturating_add(usize::try_from(self.n_wrong).unwrap_or(usize::MAX))
     }
 }
 
 /// Reads an answer to a query for lines.
 pub(super) fn read(body: &[u8]) -> Result<Answer<'_>> {
     let wrong = |kind: ErrorKind, message: String| Error::new(kind, COMPONENT, message);
-    let envelope = quick(body).map_or_else(|| plain(body), Ok).map_err(|error| {
+    let whole = quick(body).map_or_else(|| plain(body), Ok).map(|envelope| (envelope, 0));
+    let whole = whole.or_else(|error| by_parts(body).ok_or(error));
+    let (envelope, n_wrong) = whole.map_err(|error| {
         // Samples have another form altogether; only then the type is worth a second look.
         match serde_json::from_slice::<Envelope<'_, IgnoredAny>>(body) {
             Ok(Envelope { data: Some(data), .. }) if data.kind != STREAMS => {
@@ -56,6 +67,7 @@ pub(super) fn read(body: &[u8]) -> Result<Answer<'_>> {
             _ => wrong(ErrorKind::Unavailable, format!("the answer cannot be read: {error}")),
         }
     })?;
+    let warnings = envelope.warnings.unwrap_or_default();
     match envelope.data {
         _ if envelope.status != "success" => {
             Err(wrong(ErrorKind::Unavailable, format!("the answer has the status `{}`", envelope.status)))
@@ -63,9 +75,34 @@ pub(super) fn read(body: &[u8]) -> Result<Answer<'_>> {
         Some(data) if data.kind != STREAMS && !data.result.is_empty() => {
             Err(wrong(ErrorKind::InvalidConfig, format!("the answer is of type `{}`", data.kind)))
         }
-        Some(data) => Ok(Answer { streams: data.result }),
-        None => Ok(Answer::default()),
+        Some(data) => Ok(Answer { streams: data.result, n_wrong, warnings }),
+        None => Ok(Answer { warnings, ..Answer::default() }),
     }
+}
+
+/// Reads an answer of which a part cannot be read, and how many parts those are; nothing for what is no answer with lines.
+fn by_parts<'a>(body: &[u8]) -> Option<(Lines<'a>, u64)> {
+    #[derive(Deserialize)]
+    struct Parts {
+        stream: Value,
+        values: Vec<Value>,
+    }
+    let Envelope { status, data, warnings }: Envelope<'_, Vec<Value>> = serde_json::from_slice(body).ok()?;
+    let data = data.filter(|data| data.kind == STREAMS)?;
+    let (mut result, mut n_wrong) = (Vec::new(), 0);
+    for stream in data.result {
+        let parts = Parts::deserialize(stream).ok().and_then(|parts| Some((pairs(parts.stream).ok()?, parts.values)));
+        let Some((stream, values)) = parts else {
+            n_wrong += 1;
+            continue;
+        };
+        let n = values.len();
+        let values: Vec<Entry<'_>> = values.into_iter().filter_map(|value| Entry::deserialize(value).ok()).collect();
+        n_wrong += (n - values.len()) as u64;
+        result.push(Stream { stream, values });
+    }
+    let data = Data { kind: STREAMS.into(), result };
+    Some((Envelope { status: status.into_owned().into(), data: Some(data), warnings }, n_wrong))
 }
 
 /// Reads the `data` of an answer that is no lines. It is left out where there is nothing.
@@ -86,7 +123,23 @@ pub(super) struct Frame<'a> {
     pub(super) streams: Vec<Stream<'a>>,
     /// What it did not send because it was not read fast enough.
     #[serde(default, rename = "dropped_entries")]
-    pub(super) dropped: Option<Vec<IgnoredAny>>,
+    pub(super) dropped: Option<Vec<LeftOut<'a>>>,
+}
+
+/// A line that a tail left out.
+#[cfg(feature = "loki-tail")]
+#[derive(Debug, Deserialize)]
+pub(super) struct LeftOut<'a> {
+    #[serde(borrow, default)]
+    timestamp: Cow<'a, str>,
+}
+
+#[cfg(feature = "loki-tail")]
+impl LeftOut<'_> {
+    /// Its time in nanoseconds.
+    pub(super) fn nanos(&self) -> Option<i64> {
+        self.timestamp.parse().ok()
+    }
 }
 
 /// Reads what a tail sent.
@@ -122,7 +175,7 @@ pub(super) fn plain(body: &[u8]) -> serde_json::Result<Lines<'_>> {
 /// Reads what servers usually write, in a fraction of the time that `serde_json` takes; nothing where that has to judge.
 pub(super) fn quick(body: &[u8]) -> Option<Lines<'_>> {
     let mut scan = Scan::new(body)?;
-    let (mut status, mut data) = (None, None);
+    let (mut status, mut data, mut warnings) = (None, None, None);
     scan.object(|scan, key| match key.as_ref() {
         "status" if status.is_none() => set(&mut status, scan.text()?),
         "data" if data.is_none() => {
@@ -136,11 +189,19 @@ pub(super) fn quick(body: &[u8]) -> Option<Lines<'_>> {
             })?;
             set(&mut data, Data { kind: kind?, result: result? })
         }
-        "status" | "data" => None,
+        "warnings" if warnings.is_none() => {
+            let mut all = Vec::new();
+            scan.list(|scan| {
+                all.push(scan.text()?.into_owned());
+                Some(())
+            })?;
+            set(&mut warnings, all)
+        }
+        "status" | "data" | "warnings" => None,
         _ => scan.skip(),
     })?;
     scan.end()?;
-    Some(Envelope { status: status?, data })
+    Some(Envelope { status: status?, data, warnings })
 }
 
 fn set<T>(place: &mut Option<T>, value: T) -> Option<()> {
@@ -176,16 +237,17 @@ fn entry<'a>(scan: &mut Scan<'a>) -> Option<Entry<'a>> {
     let nanos = scan.text()?.parse().ok()?;
     scan.take(b',')?;
     let line = scan.text()?;
-    let mut metadata = None;
+    let (mut metadata, mut parsed) = (None, None);
     if scan.has(b',') {
         scan.object(|scan, key| match key.as_ref() {
             "structuredMetadata" if metadata.is_none() => set(&mut metadata, scan.pairs()?),
-            "structuredMetadata" => None,
+            "parsed" if parsed.is_none() => set(&mut parsed, scan.pairs()?),
+            "structuredMetadata" | "parsed" => None,
             _ => scan.skip(),
         })?;
     }
     scan.take(b']')?;
-    Some(Entry { nanos, line, metadata: metadata.unwrap_or_default() })
+    Some(Entry { nanos, line, metadata: metadata.unwrap_or_default(), parsed: parsed.unwrap_or_default() })
 }
 
 /// The whole text of an answer with lines.
@@ -198,6 +260,8 @@ pub(super) struct Envelope<'a, R> {
     status: Cow<'a, str>,
     #[serde(borrow, bound(deserialize = "R: Deserialize<'de>"))]
     data: Option<Data<'a, R>>,
+    #[serde(default)]
+    warnings: Option<Vec<String>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -214,12 +278,14 @@ pub(super) struct Data<'a, R> {
 struct Beside<'a> {
     #[serde(borrow, rename = "structuredMetadata", deserialize_with = "pairs")]
     metadata: Pairs<'a>,
+    #[serde(borrow, deserialize_with = "pairs")]
+    parsed: Pairs<'a>,
 }
 
 impl<'de: 'a, 'a> Deserialize<'de> for Entry<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Value;
-        impl<'de> Visitor<'de> for Value {
+        struct Elements;
+        impl<'de> Visitor<'de> for Elements {
             type Value = Entry<'de>;
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("a time, a line, and maybe metadata")
@@ -229,11 +295,12 @@ impl<'de: 'a, 'a> Deserialize<'de> for Entry<'a> {
                 let Text(time) = seq.next_element()?.ok_or_else(|| missing("time"))?;
                 let nanos = time.parse().map_err(|_| A::Error::custom("a time is no number of nanoseconds"))?;
                 let Text(line) = seq.next_element()?.ok_or_else(|| missing("line"))?;
-                let beside: Option<Beside<'de>> = seq.next_element()?;
+                let beside: Option<Option<Beside<'de>>> = seq.next_element()?;
                 while seq.next_element::<IgnoredAny>()?.is_some() {}
-                Ok(Entry { nanos, line, metadata: beside.unwrap_or_default().metadata })
+                let Beside { metadata, parsed } = beside.flatten().unwrap_or_default();
+                Ok(Entry { nanos, line, metadata, parsed })
             }
         }
-        deserializer.deserialize_seq(Value)
+        deserializer.deserialize_seq(Elements)
     }
 }

@@ -54,7 +54,7 @@ impl Client {
 
     async fn get(&self, ctx: &Ctx, call: &str) -> Result<HttpReply> {
         let reply = self.http.get_with(ctx, &self.at(call)?, &self.headers()).await?;
-        if reply.is_success() { Ok(reply) } else { Err(meaning(reply.status, &reply.body)) }
+        if reply.is_success() { reply.unpacked(COMPONENT) } else { Err(meaning(reply.status, &reply.body)) }
     }
 
     /// The address of a call.

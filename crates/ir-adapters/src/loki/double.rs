@@ -278,6 +278,8 @@ mod tail {
         pub(in crate::loki) n: AtomicUsize,
         /// So many of the next lines are left out, which is said.
         pub(in crate::loki) leave_out: AtomicUsize,
+        /// So many of the next lines are left out, which is not said: they came before the tail listened.
+        pub(in crate::loki) miss: AtomicUsize,
     }
 
     const CALL: &[u8] = b"GET /loki/api/v1/tail?";
@@ -339,6 +341,9 @@ mod tail {
                         return std::future::pending().await;
                     }
                     let lines = double.lines.lock().unwrap();
+                    let missed = double.tails.miss.load(Ordering::SeqCst).min(lines.len() - next);
+                    double.tails.miss.fetch_sub(missed, Ordering::SeqCst);
+                    next += missed;
                     let left_out = double.tails.leave_out.load(Ordering::SeqCst).min(lines.len() - next);
                     double.tails.leave_out.fetch_sub(left_out, Ordering::SeqCst);
                     let dropped: Vec<Value> = lines[next..next + left_out]

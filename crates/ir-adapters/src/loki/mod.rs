@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use ir_core::config::Problem;
+use ir_core::text::plain;
 use ir_core::{
     ConfigError, Ctx, Cursor, EntityId, Error, Labels, LogLevel, LogRecord, PartName, Polled, Result, SignalSource,
     Timestamp,
@@ -19,6 +20,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::http::{HttpClient, HttpConfig, HttpUrl};
 use crate::json::Pairs;
+use crate::shared::names::{self, present};
+use crate::shared::{MAX_PROBLEMS, excerpt};
 
 mod answer;
 mod client;
@@ -41,10 +44,10 @@ use seen::Seen;
 pub use tail::{LokiTail, LokiTailConfig};
 
 const COMPONENT: &str = "loki";
-/// How many problems of one poll are told in words; the rest is only counted.
-const MAX_PROBLEMS: usize = 5;
 /// The longest range of one query: an hour stays below every usual limit of servers.
 const MAX_RANGE_NS: i64 = 3_600_000_000_000;
+/// So much of the server's words is told.
+const MAX_WORDS: usize = 200;
 /// The most fields of a line that are kept.
 const MAX_FIELDS: usize = 64;
 
@@ -115,10 +118,13 @@ impl Default for LokiConfig {
 
 /// Reads log lines from Loki.
 ///
-/// The message is the line as it is; the stream's labels and the structured metadata become fields; the level is that of
-/// `detected_level` or `level`. Lines of nobody (none of the entity labels) are dropped and counted. When more than two pages
-/// of lines carry the very same nanosecond, those in the middle cannot be asked for: one is counted as dropped, and a problem
-/// says so.
+/// The message is the line without terminal control sequences and byte order marks; the stream's labels, the structured metadata and
+/// what the query extracts (`| json`, `| logfmt`) become fields, and name the entity and the level alike. The level is what the
+/// writer said (`level`, `severity`, `severity_text`, `lvl` ...) by [`LogLevel::parse`], and else what Loki guessed from the text
+/// (`detected_level`). An empty label is no label, and white space in the name of an entity becomes `-`. Lines without an entity
+/// label are dropped and counted, and so is a part of an answer that cannot be read; warnings of the server are problems. When more
+/// than two pages of lines carry the very same nanosecond, those in the middle cannot be asked for: one is counted as dropped, and
+/// a problem says so.
 ///
 /// A query that fails is a problem of the poll, which keeps its position, as long as another one answers.
 #[derive(Debug)]
@@ -333,6 +339,12 @@ impl LokiSource {
                     // The page may have ended among lines of this very nanosecond.
                     Position { nanos: last, seen: names_at(last, &answer) }
                 }
+                None if answer.len() >= self.config.page => {
+                    gathered.tell(|| {
+                        "a page of which nothing can be read; what follows it in its range is passed over".to_owned()
+                    });
+                    Position::at(until)
+                }
                 _ => Position::at(until),
             };
             self.take(answer, position, gathered);
@@ -370,23 +382,23 @@ impl LokiSource {
     /// Takes what is new behind `position`.
     fn take(&self, answer: Answer<'_>, position: &Position, gathered: &mut Gathered) {
         gathered.lines.reserve(answer.len());
+        for warning in &answer.warnings {
+            gathered.tell(|| format!("the server says: {}", excerpt(warning, MAX_WORDS)));
+        }
+        if answer.n_wrong > 0 {
+            gathered.drop_some(answer.n_wrong, || format!("{} parts of an answer cannot be read", answer.n_wrong));
+        }
         for Stream { stream, values } in answer.streams {
-            let about = |label: &String| stream.iter().find(|(key, _)| key == label).map(|(_, value)| value);
-            let entity = self.config.entity_labels.iter().find_map(about).map(|name| EntityId::new(name.as_ref()));
             let mut new = values;
             new.retain(|entry| !position.has(&stream, entry) && gathered.admits(&stream, entry));
             if new.is_empty() {
                 continue;
             }
-            match entity {
-                Some(Ok(entity)) => {
-                    let mut common = Common::new(entity, &stream);
-                    gathered.lines.extend(new.into_iter().map(|entry| common.record(entry)));
-                }
-                Some(Err(error)) => gathered.drop_some(new.len() as u64, || error.message().to_owned()),
-                None => {
-                    let nobody = || "a stream has none of the labels that name an entity".to_owned();
-                    gathered.drop_some(new.len() as u64, nobody);
+            let mut common = Common::new(&self.config.entity_labels, &stream);
+            for entry in new {
+                match common.record(entry) {
+                    Ok(line) => gathered.lines.push(line),
+                    Err(problem) => gathered.drop_some(1, || format!("a line is without an entity: {problem}")),
                 }
             }
         }
@@ -405,42 +417,105 @@ fn names_at(nanos: i64, answer: &Answer<'_>) -> BTreeSet<String> {
 
 /// What the lines of one stream have in common.
 #[derive(Debug)]
-struct Common {
-    entity: EntityId,
+struct Common<'c> {
+    entity_labels: &'c [String],
+    /// How many of the labels that name an entity come before the one that the stream has.
+    n_better: usize,
+    entity: Result<EntityId, String>,
     /// The stream's labels, as far as they fit.
     fields: Labels,
-    /// What `detected_level` and `level` say among them.
-    levels: [Option<LogLevel>; 2],
+    /// The level that the stream says, and how good the label is that says it.
+    level: Level,
     /// How many fields there is room for.
     room: usize,
     /// The metadata that came last, by name: the same names come with every line, and often the same values.
     last: Vec<(Arc<str>, Arc<str>)>,
+    /// The level that was read last, and from what.
+    last_level: (String, Option<LogLevel>),
 }
 
-const LEVELS: [&str; 2] = ["detected_level", "level"];
+/// The labels that say a level, best first: what the writer said comes before what Loki guessed from the text.
+const LEVELS: [&str; 9] =
+    ["level", "severity", "severity_text", "lvl", "loglevel", "log_level", "levelname", "severity_number", GUESSED];
+const GUESSED: &str = "detected_level";
 
-impl Common {
-    fn new(entity: EntityId, stream: &Pairs<'_>) -> Self {
-        let fields = stream.iter().take(MAX_FIELDS).map(|(key, value)| (key.as_ref(), value.as_ref())).collect();
-        let levels = LEVELS.map(|name| level_in(name, stream));
-        Self { entity, fields, levels, room: MAX_FIELDS.saturating_sub(stream.len()), last: Vec::new() }
+/// A level, and the place in [`LEVELS`] of the label that says it.
+type Level = Option<(usize, LogLevel)>;
+
+impl<'c> Common<'c> {
+    fn new(entity_labels: &'c [String], stream: &Pairs<'_>) -> Self {
+        let find = |label: &str| find(label, stream);
+        let n_better = entity_labels.iter().position(|label| present(find(label)).is_some());
+        let entity = names::entity(entity_labels, find).map(|named| named.entity);
+        let fields = stream.iter().filter(|(_, value)| !value.is_empty()).take(MAX_FIELDS);
+        let fields = fields.map(|(key, value)| (key.as_ref(), value.as_ref())).collect();
+        let mut common = Self {
+            entity_labels,
+            n_better: n_better.unwrap_or(entity_labels.len()),
+            entity,
+            fields,
+            level: None,
+            room: MAX_FIELDS.saturating_sub(stream.len()),
+            last: Vec::new(),
+            last_level: (String::new(), None),
+        };
+        common.level = common.better(None, stream);
+        common
     }
 
-    fn record(&mut self, entry: Entry<'_>) -> LogRecord {
-        let mut levels = (0..LEVELS.len()).map(|n| self.levels[n].or_else(|| level_in(LEVELS[n], &entry.metadata)));
-        let level = levels.find_map(|level| level);
+    /// The record, or why it is about no entity.
+    fn record(&mut self, entry: Entry<'_>) -> Result<LogRecord, String> {
+        let entity = self.entity(&entry)?;
+        let level = self.better(self.level, &entry.metadata);
+        let level = self.better(level, &entry.parsed);
         let mut fields = self.fields.clone();
-        for (key, value) in entry.metadata.into_iter().take(self.room) {
+        let n = entry.metadata.len().min(self.room);
+        for (key, value) in entry.metadata.into_iter().take(n) {
             let (key, value) = self.shared(key, value);
             fields.insert(key, value);
         }
-        LogRecord {
-            entity: self.entity.clone(),
-            at: Timestamp::from_nanos(entry.nanos),
-            level,
-            message: entry.line.into_owned(),
-            fields,
+        for (key, value) in entry.parsed.into_iter().take(self.room - n) {
+            fields.insert(key, plain(&value));
         }
+        let message = match plain(&entry.line) {
+            Cow::Borrowed(_) => entry.line.into_owned(),
+            Cow::Owned(plain) => plain,
+        };
+        let level = level.map(|(_, level)| level);
+        Ok(LogRecord { entity, at: Timestamp::from_nanos(entry.nanos), level, message, fields })
+    }
+
+    fn entity(&self, entry: &Entry<'_>) -> Result<EntityId, String> {
+        let own = |label: &str| present(find(label, &entry.parsed)).or_else(|| find(label, &entry.metadata));
+        let better = &self.entity_labels[..self.n_better];
+        if better.iter().any(|label| present(own(label)).is_some()) {
+            return names::entity(better, own).map(|named| named.entity);
+        }
+        self.entity.clone()
+    }
+
+    /// The level that the best label says.
+    fn better(&mut self, known: Level, pairs: &Pairs<'_>) -> Level {
+        let mut best = known;
+        for (key, value) in pairs {
+            let Some(rank) = LEVELS.iter().position(|name| name.eq_ignore_ascii_case(key)) else { continue };
+            if best.is_none_or(|(held, _)| rank < held)
+                && let Some(level) = self.level_of(rank, value)
+            {
+                best = Some((rank, level));
+            }
+        }
+        best
+    }
+
+    fn level_of(&mut self, rank: usize, text: &str) -> Option<LogLevel> {
+        if LEVELS.get(rank) == Some(&"severity_number") {
+            return text.parse().map_or_else(|_| LogLevel::parse(text), LogLevel::of_severity_number);
+        }
+        if self.last_level.0 != text {
+            self.last_level = (text.to_owned(), LogLevel::parse(text));
+        }
+        self.last_level.1
     }
 
     fn shared(&mut self, key: Cow<'_, str>, value: Cow<'_, str>) -> (Arc<str>, Arc<str>) {
@@ -462,21 +537,8 @@ impl Common {
     }
 }
 
-fn level_in(name: &str, pairs: &Pairs<'_>) -> Option<LogLevel> {
-    pairs.iter().find(|(key, _)| key == name).and_then(|(_, value)| level_of(value))
-}
-
-/// The words that Loki detects, and their usual variants.
-fn level_of(word: &str) -> Option<LogLevel> {
-    let levels: [(&[&str], LogLevel); 6] = [
-        (&["trace", "trc"], LogLevel::Trace),
-        (&["debug", "dbg"], LogLevel::Debug),
-        (&["info", "inf", "information", "notice"], LogLevel::Info),
-        (&["warn", "wrn", "warning"], LogLevel::Warn),
-        (&["error", "err"], LogLevel::Error),
-        (&["fatal", "critical", "panic", "emerg", "alert"], LogLevel::Fatal),
-    ];
-    levels.into_iter().find(|(words, _)| words.iter().any(|w| word.eq_ignore_ascii_case(w))).map(|(_, level)| level)
+fn find<'v>(label: &str, pairs: &'v Pairs<'_>) -> Option<&'v str> {
+    pairs.iter().find(|(key, _)| key == label).map(|(_, value)| value.as_ref())
 }
 
 #[async_trait]

@@ -26,9 +26,19 @@ impl Seen {
         self.0.entry(entry.nanos).or_default().insert(name)
     }
 
-    /// Forgets what came before that time.
-    pub(super) fn forget_before(&mut self, nanos: i64) {
-        self.0 = self.0.split_off(&nanos);
+    /// Forgets all but what came from one time on, or within one of the ranges.
+    pub(super) fn keep(&mut self, from: i64, ranges: &[(i64, i64)]) {
+        if ranges.is_empty() {
+            self.0 = self.0.split_off(&from);
+            return;
+        }
+        let within = |nanos: i64| ranges.iter().any(|(from, until)| (*from..=*until).contains(&nanos));
+        self.0.retain(|nanos, _| *nanos >= from || within(*nanos));
+    }
+
+    /// How many entries there are.
+    pub(super) fn len(&self) -> usize {
+        self.0.values().map(BTreeSet::len).sum()
     }
 
     /// The earliest time from which on there are at most `most` entries, or those of one nanosecond.

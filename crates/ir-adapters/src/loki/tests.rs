@@ -186,9 +186,10 @@ fn recorded_answers_are_read() {
     assert_eq!(stream.values[0].metadata[0], ("detected_level".into(), "info".into()));
     assert_eq!(stream.values[0].nanos, 1_795_211_364_109_914_515);
     let entry = answer::read(&body).unwrap().streams.remove(0).values.remove(0);
-    let line = Common::new(EntityId::literal("payments"), &stream.stream).record(entry);
+    let labels = stream.stream.first().map(|(key, _)| vec![key.to_string()]).unwrap();
+    let line = Common::new(&labels, &stream.stream).record(entry).unwrap();
     assert_eq!((line.level, line.fields.get("trace_id")), (Some(LogLevel::Info), Some("t16")));
-    assert_eq!((line.at.as_nanos(), line.fields.get("status")), (1_795_211_364_109_914_515, None));
+    assert_eq!((line.at.as_nanos(), line.fields.get("status")), (1_795_211_364_109_914_515, Some("502")));
     for (name, entries) in [("query_range_empty", 0), ("query_range_structured_metadata", 2)] {
         assert_eq!(answer::read(&recorded(name).1).unwrap().len(), entries, "{name}");
     }
@@ -262,6 +263,114 @@ fn a_recorded_answer_gives_what_a_poll_gives() {
     assert_eq!((line.fields.get("pod"), line.fields.get("env"), polled.dropped), (Some("pay-0"), Some("prod"), 0));
     assert_eq!(source.read_recorded(b"{").unwrap_err().kind(), ErrorKind::Unavailable);
     assert_eq!(source.read_recorded(&recorded("query_range_matrix").1).unwrap_err().kind(), ErrorKind::InvalidConfig);
+}
+
+/// What a source makes of one stream with these labels and values.
+fn taken(stream: Value, values: Value) -> Polled {
+    let body = json!({ "status": "success", "data": { "resultType": "streams", "result": [{ "stream": stream, "values": values }] } });
+    LokiSource::new(config("http://loki")).unwrap().read_recorded(body.to_string().as_bytes()).unwrap()
+}
+
+#[test]
+fn what_a_query_extracts_counts_as_labels() {
+    let polled = taken(
+        json!({ "cluster": "c" }),
+        json!([
+            ["1", "{}", { "parsed": { "service_name": "pay", "level": "error", "status": "502" } }],
+            ["2", "x", { "structuredMetadata": { "app": "meta" }, "parsed": { "job": "j" } }],
+            ["3", "y", { "structuredMetadata": {}, "parsed": {} }],
+        ]),
+    );
+    let lines: Vec<_> = polled.batch.logs.iter().map(|line| (line.entity.as_str(), line.level)).collect();
+    assert_eq!(lines, [("pay", Some(LogLevel::Error)), ("meta", None)]);
+    assert_eq!(polled.batch.logs[0].fields.get("status"), Some("502"));
+    assert_eq!((polled.dropped, polled.problems.len()), (1, 1));
+    // A better label of the line comes before that of its stream, and a worse one does not.
+    let polled = taken(
+        json!({ "app": "shop" }),
+        json!([["1", "x", { "parsed": { "job": "j" } }], ["2", "x", { "parsed": { "service_name": "pay" } }]]),
+    );
+    let entities: Vec<_> = polled.batch.logs.iter().map(|line| line.entity.as_str()).collect();
+    assert_eq!(entities, ["shop", "pay"]);
+}
+
+#[test]
+fn an_empty_label_is_none_and_blanks_are_no_part_of_a_name() {
+    let polled = taken(json!({ "service_name": "", "app": "shop", "zone": "" }), json!([["1", "x"]]));
+    assert_eq!(polled.batch.logs[0].entity.as_str(), "shop");
+    assert_eq!(polled.batch.logs[0].fields.len(), 1);
+    let polled = taken(json!({ "app": "Order Service" }), json!([["1", "x"]]));
+    assert_eq!(polled.batch.logs[0].entity.as_str(), "Order-Service");
+    assert_eq!(taken(json!({ "app": "" }), json!([["1", "x"], ["2", "y"]])).dropped, 2);
+}
+
+#[test]
+fn what_the_writer_said_comes_before_what_was_guessed() {
+    for (stream, beside, level) in [
+        (
+            json!({ "level": "INFO" }),
+            json!({ "structuredMetadata": { "detected_level": "error" } }),
+            Some(LogLevel::Info),
+        ),
+        (json!({ "detected_level": "error" }), json!({ "parsed": { "severity": "NOTICE" } }), Some(LogLevel::Info)),
+        (
+            json!({}),
+            json!({ "structuredMetadata": { "detected_level": "unknown", "level": "Information" } }),
+            Some(LogLevel::Info),
+        ),
+        (
+            json!({ "level": "unknown" }),
+            json!({ "structuredMetadata": { "detected_level": "warn" } }),
+            Some(LogLevel::Warn),
+        ),
+        (json!({}), json!({ "structuredMetadata": { "level": "dpanic" } }), Some(LogLevel::Fatal)),
+        (json!({ "Severity": "50" }), json!({}), Some(LogLevel::Error)),
+        (json!({}), json!({ "structuredMetadata": { "severity_number": "9" } }), Some(LogLevel::Info)),
+        (json!({}), json!({ "parsed": { "lvl": "\u{1b}[31mERROR\u{1b}[0m" } }), Some(LogLevel::Error)),
+        (json!({}), json!({ "structuredMetadata": { "detected_level": "" } }), None),
+    ] {
+        let mut labels = stream.clone();
+        labels["app"] = json!("shop");
+        let polled = taken(labels, json!([["1", "GET /errors 200", beside.clone()]]));
+        assert_eq!(polled.batch.logs[0].level, level, "{stream} {beside}");
+    }
+}
+
+#[test]
+fn colours_are_no_part_of_a_line() {
+    let polled =
+        taken(json!({ "app": "a" }), json!([["1", "\u{1b}[31mERROR\u{1b}[0m disk"], ["2", "\u{feff}#033[1mx#033[0m"]]));
+    assert_eq!(Stage::texts(&polled), ["ERROR disk", "x"]);
+}
+
+#[test]
+fn a_part_that_cannot_be_read_costs_itself_alone() {
+    let polled = taken(
+        json!({ "app": "a" }),
+        json!([["1", "first"], ["x", "no time"], ["2"], null, ["3", 7], ["4", "last", null], ["5", "beside", { "parsed": [] }]]),
+    );
+    assert_eq!(Stage::texts(&polled), ["first", "last"]);
+    assert_eq!(polled.dropped, 5);
+    let read = |result: Value| {
+        let body = json!({ "status": "success", "data": { "resultType": "streams", "result": result } });
+        LokiSource::new(config("http://loki")).unwrap().read_recorded(body.to_string().as_bytes())
+    };
+    let good = json!({ "stream": { "app": "a" }, "values": [["1", "x"]] });
+    let polled =
+        read(json!([{ "stream": null, "values": [] }, good, 7, { "stream": { "app": 1 }, "values": [["1", "y"]] }]))
+            .unwrap();
+    assert_eq!((Stage::texts(&polled), polled.dropped), (vec!["x"], 3));
+    // All of them, and no list at all.
+    assert_eq!(read(json!([1, 2])).unwrap().dropped, 2);
+    assert!(read(json!({})).is_err());
+}
+
+#[test]
+fn warnings_of_the_server_are_problems() {
+    let body = json!({ "status": "success", "warnings": ["two ingesters are away"],
+        "data": { "resultType": "streams", "result": [] } });
+    let polled = LokiSource::new(config("http://loki")).unwrap().read_recorded(body.to_string().as_bytes()).unwrap();
+    assert!(polled.problems[0].contains("ingesters are away"), "{:?}", polled.problems);
 }
 
 #[tokio::test]

@@ -12,6 +12,7 @@ use super::model::{Data, HistogramPoint, KeyValue, Metric, NumberPoint, SummaryP
 use super::names::{self, Form};
 use super::take::{MAX_ATTRIBUTES, MAX_TEXT_BYTES, Taker, text};
 use crate::inbox::{SeriesTable, told};
+use crate::shared::sources::Sources;
 
 /// The most buckets of one histogram.
 const MAX_BUCKETS: usize = 512;
@@ -30,6 +31,18 @@ pub(super) struct Total {
     sum: f64,
     /// The end of the last difference, in nanoseconds.
     until: u64,
+    /// The processes that a cumulative series comes from, by when their values began.
+    sources: Sources,
+}
+
+/// The time of a point, in nanoseconds.
+#[derive(Debug, Clone, Copy)]
+struct Span {
+    /// When its value began to be counted; 0 where that is not known.
+    start: u64,
+    end: u64,
+    /// Whether its value is what came in between.
+    delta: bool,
 }
 
 /// Where the points of one metric belong.
@@ -72,7 +85,7 @@ impl Taker<'_> {
             self.numbers(&place(Form::Gauge), data, MetricKind::Gauge, false, series);
         }
         if let Some(data) = &metric.sum {
-            match (data.aggregation_temporality.0, data.is_monotonic) {
+            match (data.aggregation_temporality.0, data.is_monotonic.0) {
                 (CUMULATIVE, true) => self.numbers(&place(Form::Counter), data, MetricKind::Counter, false, series),
                 (CUMULATIVE, false) => self.numbers(&place(Form::Gauge), data, MetricKind::Gauge, false, series),
                 (DELTA, true) => self.numbers(&place(Form::Counter), data, MetricKind::Counter, true, series),
@@ -116,7 +129,13 @@ impl Taker<'_> {
                 (None, None) => Err("has no value"),
             };
             let parts = value.map(|value| vec![("", kind, None, value)]);
-            self.point(place, &point.attributes, point.time.0, delta, parts, series);
+            self.point(
+                place,
+                &point.attributes,
+                Span { start: point.start.0, end: point.time.0, delta },
+                parts,
+                series,
+            );
         }
     }
 
@@ -132,7 +151,13 @@ impl Taker<'_> {
         for point in &*data.points {
             if point.flags.0 & NO_RECORDED_VALUE == 0 {
                 let parts = histogram(point, has_buckets);
-                self.point(place, &point.attributes, point.time.0, delta, parts, series);
+                self.point(
+                    place,
+                    &point.attributes,
+                    Span { start: point.start.0, end: point.time.0, delta },
+                    parts,
+                    series,
+                );
             }
         }
     }
@@ -141,13 +166,17 @@ impl Taker<'_> {
         self.points_beyond(place, &data.points);
         for point in &*data.points {
             if point.flags.0 & NO_RECORDED_VALUE == 0 {
-                self.point(place, &point.attributes, point.time.0, false, summary(point), series);
+                let span = Span { start: 0, end: point.time.0, delta: false };
+                self.point(place, &point.attributes, span, summary(point), series);
             }
         }
     }
 
     fn points_beyond<T>(&mut self, place: &Place<'_>, points: &List<T>) {
         self.taken.drop_some(points.beyond, || format!("metric `{}` has points beyond the allowed memory", place.name));
+        self.taken.drop_some(points.wrong, || {
+            format!("metric `{}` has {} points that cannot be read", told(&place.name), points.wrong)
+        });
     }
 
     /// Takes all parts of a point, or none of them.
@@ -155,12 +184,11 @@ impl Taker<'_> {
         &mut self,
         place: &Place<'_>,
         attributes: &List<KeyValue<'_>>,
-        time: u64,
-        delta: bool,
+        span: Span,
         parts: Result<Vec<Part>, &'static str>,
         series: &mut SeriesTable<Total>,
     ) {
-        let taken = parts.and_then(|parts| self.samples(place, attributes, time, delta, parts, series));
+        let taken = parts.and_then(|parts| self.samples(place, attributes, span, parts, series));
         match taken {
             Ok(samples) => {
                 self.taken.n_bytes += samples.len() * SAMPLE_BYTES;
@@ -171,11 +199,10 @@ impl Taker<'_> {
     }
 
     fn samples(
-        &self,
+        &mut self,
         place: &Place<'_>,
         attributes: &List<KeyValue<'_>>,
-        time: u64,
-        delta: bool,
+        Span { start, end: time, delta }: Span,
         parts: Vec<Part>,
         series: &mut SeriesTable<Total>,
     ) -> Result<Vec<MetricSample>, &'static str> {
@@ -196,6 +223,14 @@ impl Taker<'_> {
             if delta && time <= total.until {
                 return Err("ends before the one that came before it");
             }
+            if !delta && kind != MetricKind::Gauge && total.sources.are_several(start) {
+                self.taken.tell([format!(
+                    "series `{}` of `{}` comes from several processes in turn, and is given as one: name what tells them apart in \
+                     `label_attributes`",
+                    told(&series.metric),
+                    series.entity
+                )]);
+            }
             samples.push(MetricSample { series, at, value });
         }
         if delta {
@@ -209,12 +244,19 @@ impl Taker<'_> {
             return Err("has too many attributes");
         }
         let mut labels = of_resource.clone();
-        for KeyValue { key, value } in &**attributes {
+        // Names that become one are joined in the order of the original ones, in whatever order a sender writes them.
+        let mut sorted: Vec<&KeyValue<'_>> = attributes.iter().collect();
+        sorted.sort_by(|one, two| one.key.0.cmp(&two.key.0));
+        for KeyValue { key, value } in sorted {
             let name = names::label(&key.0);
             // One byte more than allowed tells that it was too long: what is cut would mix series that are different.
             let value = text(value, MAX_TEXT_BYTES + 1);
             if name.is_empty() || name.len() > MAX_TEXT_BYTES || value.len() > MAX_TEXT_BYTES {
                 return Err("has an attribute that is too long, or has no name");
+            }
+            // As in Prometheus, a label without content is none.
+            if value.is_empty() {
+                continue;
             }
             // Different names may become one.
             match labels.get(&name).map(|other| format!("{other};{value}")) {
@@ -258,13 +300,27 @@ fn histogram(point: &HistogramPoint<'_>, has_buckets: bool) -> Result<Vec<Part>,
     if counts.beyond > 0 || bounds.beyond > 0 || counts.len() > MAX_BUCKETS {
         return Err("has too many buckets");
     }
-    if !counts.is_empty() && counts.len() != bounds.len() + 1 {
+    // Some write the infinite bound, which is the one that the last bucket has without being written, with or without a bucket
+    // behind it.
+    let finite = match bounds.split_last() {
+        Some((last, finite)) if last.0 == f64::INFINITY => finite,
+        _ => bounds,
+    };
+    let is_written = finite.len() < bounds.len();
+    let behind = counts.get(finite.len() + 1).map_or(0, |count| count.0);
+    if !counts.is_empty() && counts.len() != bounds.len() + 1 && !(is_written && counts.len() == bounds.len()) {
         return Err("has not one bucket more than bounds");
     }
-    let ascending = bounds.windows(2).all(|pair| pair[0].0 < pair[1].0);
-    if !ascending || bounds.iter().any(|bound| !bound.0.is_finite()) {
+    if bounds.iter().any(|bound| bound.0.is_nan()) {
+        return Err("has a bound that is no number");
+    }
+    if !finite.windows(2).all(|pair| pair[0].0 < pair[1].0) {
         return Err("has bounds that do not ascend");
     }
+    if finite.iter().any(|bound| bound.0.is_infinite()) || (is_written && behind > 0) {
+        return Err("has a bucket that no value can be in");
+    }
+    let bounds = finite;
     let mut parts: Vec<Part> = Vec::with_capacity(counts.len() + 3);
     let count = point.count.0 as f64;
     if has_buckets {
@@ -304,7 +360,7 @@ fn summary(point: &SummaryPoint<'_>) -> Result<Vec<Part>, &'static str> {
 /// How many points a metric has: so many are lost with it.
 fn n_points(metric: &Metric<'_>) -> u64 {
     fn n<T>(data: Option<&Data<T>>) -> u64 {
-        data.map_or(0, |data| data.points.len() as u64 + data.points.beyond)
+        data.map_or(0, |data| data.points.len() as u64 + data.points.beyond + data.points.wrong)
     }
     n(metric.gauge.as_ref())
         + n(metric.sum.as_ref())

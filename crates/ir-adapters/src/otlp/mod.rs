@@ -6,7 +6,29 @@
 //!
 //! The whole of a request is bounded before it grows: its bytes packed and unpacked, the memory that its lists take, its signals,
 //! its series. Of spans everything but [`ir_core::Span`]'s fields is passed over unread.
+//!
+//! # What is refused
+//!
+//! Everything that is not given on is counted, named in a poll, and told to the sender. A span, a line, a point or a resource that cannot
+//! be read (a value of another kind, names in place of the numbers of `severityNumber` and `status.code`) costs itself alone, and so does
+//! one whose time cannot be by our clock; a line whose own time cannot be counts by its observed one. A request in which nothing is
+//! known, and one that cannot be read as a whole, count as one. JSON that is nearly right (`NaN`, halves of characters, a byte order mark)
+//! is read. So is what versions before 0.19 sent: `instrumentationLibrarySpans` and the like, and ids in base64.
+//!
+//! A request that comes again within a minute is passed over where all of its signals say their time: lines without one may be of the
+//! same words and not the same.
+//!
+//! # Names
+//!
+//! Names of metrics and labels are those that Prometheus makes. Attributes whose names become one label are joined by `;` in the order of
+//! their original names, equal values too, as the specification asks. An attribute without content is no label. The name of an entity may not have
+//! white space in it, which becomes `-`; the attribute is a label then. Levels are those of [`ir_core::LogLevel`]: by the severity
+//! number, else by the text.
+//!
+//! Where one cumulative series comes from several processes in turn (their values begin at different times, and no attribute of the
+//! configuration tells them apart), a problem says so once; the values are given on as one series.
 
+use std::borrow::Cow;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -18,6 +40,7 @@ use axum::http::HeaderMap;
 use axum::response::Response;
 use axum::routing::post;
 use ir_core::config::Problem;
+use ir_core::text;
 use ir_core::{ConfigError, Ctx, Cursor, PartName, Polled, Result, SignalSource, Timestamp};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -25,6 +48,8 @@ use tokio::net::TcpListener;
 
 use crate::hook::{self, PushAuth};
 use crate::inbox::{Bounds, Heard, InFlight, Queue, Refused, SeriesTable, Taken, gunzip, told};
+use crate::json::mended;
+use crate::shared::times;
 
 mod answer;
 mod budget;
@@ -38,10 +63,10 @@ mod tests;
 mod wire;
 
 use answer::{Answer, Form, Kind};
-use budget::{Budget, from_json};
+use budget::{Budget, Element, from_json};
 use metrics::Total;
 use model::{Item, LogRecord, Metric, Request, Span, Visit};
-use take::Taker;
+use take::{Decoded, Taker};
 
 /// The bytes of bodies in flight, in bodies of the largest size.
 const BODIES_IN_FLIGHT: usize = 2;
@@ -87,6 +112,8 @@ pub struct OtlpConfig {
     pub retry_after_secs: u32,
     /// How far ahead of our clock a signal may be, in milliseconds; what is beyond is dropped and counted. 600,000.
     pub max_ahead_ms: u64,
+    /// How old a signal may be, in milliseconds; what is beyond is dropped and counted. 315,360,000,000: ten years.
+    pub max_age_ms: u64,
     /// The very same request within so many milliseconds is a repetition and is passed over. 60,000.
     pub repeat_ms: u64,
 }
@@ -107,7 +134,8 @@ impl Default for OtlpConfig {
             max_waiting: 100_000,
             max_waiting_bytes: 32 << 20,
             retry_after_secs: 5,
-            max_ahead_ms: 600_000,
+            max_ahead_ms: times::MAX_AHEAD_MS,
+            max_age_ms: times::MAX_AGE_MS,
             repeat_ms: 60_000,
         }
     }
@@ -248,7 +276,7 @@ fn decode(
     form: Form,
     body: &[u8],
     series: &mut SeriesTable<Total>,
-) -> Result<Taken, Refused> {
+) -> Result<Decoded, Refused> {
     let mut taker = Taker::new(config, now);
     match kind {
         Kind::Metrics => {
@@ -257,12 +285,34 @@ fn decode(
         Kind::Traces => walk::<Span<'_>>(form, body, &mut taker, |taker, span| taker.take_span(span))?,
         Kind::Logs => walk::<LogRecord<'_>>(form, body, &mut taker, |taker, record| taker.take_log(record))?,
     }
-    Ok(taker.taken)
+    Ok(taker.decoded())
+}
+
+/// The same, for JSON that is nearly right too.
+fn decode_nearly(
+    config: &OtlpConfig,
+    now: Timestamp,
+    kind: Kind,
+    form: Form,
+    body: &[u8],
+    series: &mut SeriesTable<Total>,
+) -> Result<Decoded, Refused> {
+    let refused = match decode(config, now, kind, form, body, series) {
+        Err(refused) if form == Form::Json => refused,
+        decoded => return decoded,
+    };
+    let text = text::decode(body);
+    let mended = mended(&text);
+    match (mended, text) {
+        (Some(mended), _) => decode(config, now, kind, form, mended.as_bytes(), series),
+        (None, Cow::Owned(text)) => decode(config, now, kind, form, text.as_bytes(), series),
+        (None, Cow::Borrowed(_)) => Err(refused),
+    }
 }
 
 /// Goes through a request. Protobuf is read item by item. JSON may name a resource behind what belongs to it, so all of it is
 /// read before any of it is taken.
-fn walk<'a, T: Item + wire::Message<'a> + Deserialize<'a>>(
+fn walk<'a, T: Item + Element + wire::Message<'a> + Deserialize<'a>>(
     form: Form,
     body: &'a [u8],
     taker: &mut Taker<'_>,
@@ -271,8 +321,13 @@ fn walk<'a, T: Item + wire::Message<'a> + Deserialize<'a>>(
     let max_bytes = taker.config.max_unpacked_bytes;
     let mut visit = |visit: Visit<'_, 'a, T>| match visit {
         Visit::Resource(resource) => taker.resource(resource),
-        Visit::Item(item) => take(taker, item),
+        Visit::Item(item) => {
+            taker.found = true;
+            take(taker, item);
+        }
         Visit::Beyond(what, n) => taker.beyond(what, n),
+        Visit::Wrong(what, n) => taker.wrong(what, n),
+        Visit::Unknown(name) => taker.unknown(name),
     };
     match form {
         Form::Protobuf => wire::walk(body, max_bytes, &mut visit)
@@ -313,7 +368,7 @@ impl Shared {
             Ok((rejected, message)) => answer(200, rejected, message),
             Err(refused) => {
                 // What is not to be sent again is lost.
-                if matches!(refused.status, 400 | 413 | 415) {
+                if refused.is_final() {
                     let mut lost = Taken::default();
                     lost.drop_some(1, || format!("a request was refused: {}", refused.message));
                     self.queue().push(lost);
@@ -354,10 +409,13 @@ impl Shared {
         }
         // Others may have been taken meanwhile.
         let taken = match self.has_room() {
-            true => decode(&self.config, now, kind, form, bytes, series),
+            true => decode_nearly(&self.config, now, kind, form, bytes, series),
             false => Err(Refused::full()),
         };
-        let taken = taken.inspect_err(|_| heard.forget_last())?;
+        let Decoded { taken, untimed } = taken.inspect_err(|_| heard.forget_last())?;
+        if untimed {
+            heard.forget_last();
+        }
         let (rejected, message) = (taken.dropped, taken.problems.join("; "));
         self.queue().push(taken);
         Ok((rejected, message))

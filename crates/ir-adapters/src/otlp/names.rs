@@ -1,8 +1,8 @@
 //! Names of metrics, units and labels as Prometheus would have them, so that a series has one name whichever way it comes.
 //!
 //! Source: OpenTelemetry specification, "Prometheus and OpenMetrics Compatibility", sections "Metric Metadata" and "Metric
-//! Attributes": characters that no name may have become `_`, the unit in words is appended, counters end in `_total` and gauges
-//! of unit 1 in `_ratio`.
+//! Attributes", as Prometheus itself does it (`prometheus/otlptranslator`): characters that no name may have become `_`, the unit in
+//! words is appended, counters end in `_total` and gauges of unit 1 in `_ratio`.
 
 use std::borrow::Cow;
 
@@ -52,69 +52,68 @@ pub(super) enum Form {
 
 /// The metric's name, and its unit in words.
 pub(super) fn metric(name: &str, unit: &str, form: Form) -> (String, String) {
-    let words = unit_words(unit);
-    let mut named = cleaned(name, true).into_owned();
-    let total = named.strip_suffix("_total").map(str::to_owned);
-    if form == Form::Counter {
-        named = total.unwrap_or(named);
-    }
-    for word in words.split('_').filter(|word| !word.is_empty()) {
-        if !named.split('_').any(|part| part == word) {
-            named.push('_');
-            named.push_str(word);
+    let [main, per] = unit_words(unit);
+    let mut named: Vec<&str> = parts(name).collect();
+    for words in [&main, &per] {
+        if !words.is_empty() && !named.contains(&words.as_str()) {
+            named.push(words);
         }
     }
-    match form {
-        Form::Counter => named.push_str("_total"),
-        Form::Gauge if unit == "1" && !named.ends_with("_ratio") => named.push_str("_ratio"),
-        Form::Gauge | Form::Family => {}
+    // These end the name, and stand nowhere else in it.
+    let ending = match form {
+        Form::Counter => Some("total"),
+        Form::Gauge if unit == "1" => Some("ratio"),
+        Form::Gauge | Form::Family => None,
+    };
+    if let Some(ending) = ending {
+        named.retain(|part| *part != ending);
+        named.push(ending);
     }
-    (named, words)
+    let mut name = named.join("_");
+    if name.starts_with(|c: char| c.is_ascii_digit()) {
+        name.insert(0, '_');
+    }
+    let words = [main, per].into_iter().filter(|words| !words.is_empty()).collect::<Vec<_>>().join("_");
+    (name, words)
 }
 
-/// The unit in words, joined by `_`: `By/s` is `bytes_per_second`. Notes in braces say nothing.
-fn unit_words(unit: &str) -> String {
-    if unit.len() > MAX_UNIT_BYTES || unit.contains('{') {
-        return String::new();
+/// The unit in words, and what it is per: `By/s` is `bytes` and `per_second`. Notes in braces say nothing.
+fn unit_words(unit: &str) -> [String; 2] {
+    if unit.len() > MAX_UNIT_BYTES {
+        return Default::default();
     }
     let of = |table: &[(&str, &'static str)], unit: &str| -> String {
+        let unit = unit.trim();
+        if unit.contains(['{', '}']) {
+            return String::new();
+        }
         let known = table.iter().find(|(short, _)| *short == unit);
-        known.map_or_else(|| cleaned(unit, false).trim_matches('_').to_owned(), |(_, word)| (*word).to_owned())
+        known
+            .map_or_else(|| parts(unit).collect::<Vec<_>>().join("_").replace(':', "_"), |(_, word)| (*word).to_owned())
     };
-    match unit.split_once('/') {
-        None => of(&UNITS, unit),
-        Some((main, per)) => {
-            let (main, per) = (of(&UNITS, main), of(&PER, per));
-            let joined = if per.is_empty() { main } else { format!("{main}_per_{per}") };
-            joined.trim_matches('_').to_owned()
-        }
-    }
+    let (main, per) = unit.split_once('/').unwrap_or((unit, ""));
+    let per = of(&PER, per);
+    [of(&UNITS, main), if per.is_empty() { per } else { format!("per_{per}") }]
 }
 
-/// The label's name.
+/// The label's name: what no name may have becomes `_`, one for each character, and a name may begin neither with a digit nor with
+/// a single `_`, which Prometheus keeps for itself.
 pub(super) fn label(name: &str) -> Cow<'_, str> {
-    cleaned(name, false)
+    let fits = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    let clean: Cow<'_, str> = match name.chars().all(fits) {
+        true => Cow::Borrowed(name),
+        false => Cow::Owned(name.chars().map(|c| if fits(c) { c } else { '_' }).collect()),
+    };
+    match clean.as_bytes() {
+        [b'0'..=b'9', ..] => Cow::Owned(format!("key_{clean}")),
+        [b'_', second, ..] if *second != b'_' => Cow::Owned(format!("key{clean}")),
+        _ => clean,
+    }
 }
 
-/// Each run of characters that a name may not have as one `_`, and a `_` before a digit that it may not begin with.
-fn cleaned(name: &str, colons: bool) -> Cow<'_, str> {
-    let fits = |c: char| c.is_ascii_alphanumeric() || c == '_' || (colons && c == ':');
-    let digit = name.starts_with(|c: char| c.is_ascii_digit());
-    if !digit && name.chars().all(fits) {
-        return Cow::Borrowed(name);
-    }
-    let mut clean = String::with_capacity(name.len() + 1);
-    if digit {
-        clean.push('_');
-    }
-    for c in name.chars() {
-        if fits(c) {
-            clean.push(c);
-        } else if !clean.ends_with('_') {
-            clean.push('_');
-        }
-    }
-    Cow::Owned(clean)
+/// The parts of a name between runs of characters that a name may not have, and of `_`.
+fn parts(name: &str) -> impl Iterator<Item = &str> {
+    name.split(|c: char| !(c.is_ascii_alphanumeric() || c == ':')).filter(|part| !part.is_empty())
 }
 
 #[cfg(test)]
@@ -134,13 +133,28 @@ mod tests {
             ("disk.speed", "By/s", Form::Gauge, "disk_speed_bytes_per_second", "bytes_per_second"),
             ("odd  name--here", "furlongs", Form::Gauge, "odd_name_here_furlongs", "furlongs"),
             ("4xx", "", Form::Gauge, "_4xx", ""),
+            // Endings stand once and last, whatever the name has of them; runs of `_` are one, and none is at either end.
+            ("total.requests", "1", Form::Counter, "requests_total", ""),
+            ("ratio.of.hits", "1", Form::Gauge, "of_hits_ratio", ""),
+            ("_a__b_", "", Form::Gauge, "a_b", ""),
+            ("requests.per_second", "{request}/s", Form::Gauge, "requests_per_second_per_second", "per_second"),
+            ("io", "By/{op}", Form::Gauge, "io_bytes", "bytes"),
+            ("4.seconds", "s", Form::Family, "_4_seconds", "seconds"),
             ("job:rate", "", Form::Gauge, "job:rate", ""),
         ];
         for (name, unit, form, named, words) in rows {
             assert_eq!(metric(name, unit, form), (named.to_owned(), words.to_owned()), "{name} in {unit}");
         }
-        for (name, named) in [("http.route", "http_route"), ("ok", "ok"), ("a:b", "a_b"), ("9", "_9"), ("ä..b", "_b")]
-        {
+        for (name, named) in [
+            ("http.route", "http_route"),
+            ("ok", "ok"),
+            ("a:b", "a_b"),
+            ("9", "key_9"),
+            ("a..b", "a__b"),
+            ("_own", "key_own"),
+            (".own", "key_own"),
+            ("__reserved__", "__reserved__"),
+        ] {
             assert_eq!(label(name), named, "{name}");
         }
     }

@@ -3,14 +3,16 @@
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
+use ir_core::text::plain;
 use ir_core::{EntityId, Labels, LogLevel, LogRecord, Span, Timestamp};
 
 use super::OtlpConfig;
-use super::budget::List;
 use super::model::{self, KeyValue, Resource};
 use super::names;
 use super::scalar::AnyValue;
 use crate::inbox::{Taken, told};
+use crate::shared;
+use crate::shared::times::Plausible;
 
 /// Attributes of one signal that are taken.
 pub(super) const MAX_ATTRIBUTES: usize = 64;
@@ -23,13 +25,25 @@ const MAX_OPERATION_BYTES: usize = 256;
 /// Values within values beyond this are told by dots.
 const MAX_DEPTH: u32 = 8;
 
+/// What came of a request.
+pub(super) struct Decoded {
+    pub(super) taken: Taken,
+    /// Whether a signal has no time of its own.
+    pub(super) untimed: bool,
+}
+
 /// Takes the signals of one request within its bounds.
 pub(super) struct Taker<'c> {
     pub(super) config: &'c OtlpConfig,
     pub(super) now: Timestamp,
-    /// After this nothing can have happened yet.
-    latest: Timestamp,
+    plausible: Plausible,
     pub(super) taken: Taken,
+    /// Whether there was any signal, readable or not.
+    pub(super) found: bool,
+    /// A field that is not known.
+    unknown: String,
+    /// Whether a signal has no time of its own.
+    untimed: bool,
     /// Who it is about at the moment, or why that is nobody.
     about: Result<EntityId, String>,
     /// Labels that the resource brings to its metrics.
@@ -38,25 +52,60 @@ pub(super) struct Taker<'c> {
 
 impl<'c> Taker<'c> {
     pub(super) fn new(config: &'c OtlpConfig, now: Timestamp) -> Self {
-        let ahead = std::time::Duration::from_millis(config.max_ahead_ms);
+        let plausible = Plausible::at(now, config.max_ahead_ms, config.max_age_ms);
         let about = Err("there is no resource".to_owned());
-        Self { config, now, latest: now.plus(ahead), taken: Taken::default(), about, labels: Labels::new() }
+        let (taken, labels, unknown) = (Taken::default(), Labels::new(), String::new());
+        Self { config, now, plausible, taken, found: false, unknown, untimed: false, about, labels }
+    }
+
+    /// What came of the request.
+    pub(super) fn decoded(mut self) -> Decoded {
+        if !self.found && !self.unknown.is_empty() {
+            let unknown = told(&self.unknown);
+            self.taken.drop_some(1, || format!("a request has no signals that are known, but a field `{unknown}`"));
+        }
+        Decoded { taken: self.taken, untimed: self.untimed }
     }
 
     /// What comes next is about this resource.
     pub(super) fn resource(&mut self, resource: &Resource<'_>) {
-        self.about = self.entity(&resource.attributes);
         self.labels = Labels::new();
-        for name in &self.config.label_attributes {
-            if let Some(found) = resource.attributes.iter().find(|attribute| attribute.key.0 == *name) {
-                self.labels.insert(&*names::label(name), &*text(&found.value, MAX_TEXT_BYTES));
+        for (name, value) in values(&self.config.label_attributes, resource) {
+            if !value.is_empty() {
+                self.labels.insert(&*names::label(name), &*value);
             }
         }
+        let named = values(&self.config.entity_attributes, resource);
+        let value = |name: &str| named.iter().find(|(known, _)| *known == name).map(|(_, value)| value.as_ref());
+        self.about = match shared::names::entity(&self.config.entity_attributes, value) {
+            Ok(named) => {
+                // Resources whose names become one stay apart by the name that they gave.
+                if let Some(own) = value(named.by).filter(|_| named.renamed) {
+                    self.labels.insert(&*names::label(named.by), own);
+                }
+                Ok(named.entity)
+            }
+            Err(problem) => Err(format!("a resource is about no entity: {problem}")),
+        };
     }
 
     /// Counts what there was no memory to read.
     pub(super) fn beyond(&mut self, what: &str, n: u64) {
+        self.found |= n > 0;
         self.taken.drop_some(n, || format!("{what} beyond the allowed memory"));
+    }
+
+    /// Counts what cannot be read.
+    pub(super) fn wrong(&mut self, what: &str, n: u64) {
+        self.found |= n > 0;
+        self.taken.drop_some(n, || format!("{n} {what} cannot be read"));
+    }
+
+    /// Takes note of a field that is not known.
+    pub(super) fn unknown(&mut self, name: &str) {
+        if self.unknown.is_empty() {
+            name.clone_into(&mut self.unknown);
+        }
     }
 
     /// The entity that the signals are about; without one `n` of them are dropped.
@@ -70,21 +119,12 @@ impl<'c> Taker<'c> {
         }
     }
 
-    fn entity(&self, attributes: &List<KeyValue<'_>>) -> Result<EntityId, String> {
-        let names = self.config.entity_attributes.iter();
-        let value = names.filter_map(|name| attributes.iter().find(|attribute| attribute.key.0 == *name)).next();
-        let value = value.ok_or("a resource has none of the attributes that name an entity")?;
-        let text = text(&value.value, MAX_TEXT_BYTES);
-        EntityId::new(&*text).map_err(|error| format!("a resource is no entity: {}", error.message()))
-    }
-
     /// The time, if it can be one.
     pub(super) fn time(&self, nanos: u64) -> Result<Timestamp, &'static str> {
-        match i64::try_from(nanos).map(Timestamp::from_nanos) {
-            Ok(_) if nanos == 0 => Err("has no time"),
-            Ok(at) if at <= self.latest => Ok(at),
-            _ => Err("is of the future"),
+        if nanos == 0 {
+            return Err("has no time");
         }
+        self.plausible.check(Timestamp::from_nanos(i64::try_from(nanos).unwrap_or(i64::MAX)))
     }
 
     /// Whether so many more signals of so many bytes may be taken.
@@ -149,18 +189,22 @@ impl<'c> Taker<'c> {
         }
     }
 
-    fn log(&self, entity: EntityId, record: &model::LogRecord<'_>) -> Result<LogRecord, &'static str> {
-        // What was read from elsewhere may not know when it was written, and then it counts when it was seen.
-        let at = match [record.time.0, record.observed.0].into_iter().find(|nanos| *nanos > 0) {
-            Some(nanos) => self.time(nanos)?,
-            None => self.now,
+    fn log(&mut self, entity: EntityId, record: &model::LogRecord<'_>) -> Result<LogRecord, &'static str> {
+        // What was read from elsewhere may not know when it was written, or be wrong about it: then it counts when it was seen.
+        let at = match (record.time.0, record.observed.0) {
+            (0, 0) => {
+                self.untimed = true;
+                self.now
+            }
+            (own, 0) => self.time(own)?,
+            (own, observed) => self.time(own).or_else(|_| self.time(observed))?,
         };
         if record.attributes.beyond > 0 {
             return Err("has attributes beyond the allowed memory");
         }
         let mut fields = Labels::new();
         for attribute in record.attributes.iter().take(MAX_ATTRIBUTES) {
-            fields.insert(cut(&attribute.key.0, MAX_TEXT_BYTES), &*text(&attribute.value, MAX_TEXT_BYTES));
+            fields.insert(cut(&attribute.key.0, MAX_TEXT_BYTES), &*plain(&text(&attribute.value, MAX_TEXT_BYTES)));
         }
         let ids = [("trace_id", record.trace_id.hex()), ("span_id", record.span_id.hex())];
         for (key, id) in ids.into_iter().filter_map(|(key, id)| Some((key, id?))) {
@@ -169,40 +213,23 @@ impl<'c> Taker<'c> {
         if !record.event_name.0.is_empty() {
             fields.insert("event_name", cut(&record.event_name.0, MAX_TEXT_BYTES));
         }
-        let message = text(&record.body, MAX_MESSAGE_BYTES).into_owned();
+        let message = plain(&text(&record.body, MAX_MESSAGE_BYTES)).into_owned();
         Ok(LogRecord { entity, at, level: level(record), message, fields })
     }
 }
 
-/// By the number: four steps a level. Without one by the first letters of the text.
-fn level(record: &model::LogRecord<'_>) -> Option<LogLevel> {
-    let by_text = || {
-        let text = record.severity_text.0.as_bytes();
-        let begins = |with: &str| text.get(..with.len()).is_some_and(|head| head.eq_ignore_ascii_case(with.as_bytes()));
-        let words = [
-            ("trace", LogLevel::Trace),
-            ("debug", LogLevel::Debug),
-            ("info", LogLevel::Info),
-            ("notice", LogLevel::Info),
-            ("warn", LogLevel::Warn),
-            ("err", LogLevel::Error),
-            ("crit", LogLevel::Fatal),
-            ("fatal", LogLevel::Fatal),
-            ("emerg", LogLevel::Fatal),
-            ("alert", LogLevel::Fatal),
-            ("panic", LogLevel::Fatal),
-        ];
-        words.into_iter().find(|(word, _)| begins(word)).map(|(_, level)| level)
+/// The attributes of a resource that are of interest, and their values as texts.
+fn values<'v>(of_interest: &'v [String], resource: &'v Resource<'_>) -> Vec<(&'v str, Cow<'v, str>)> {
+    let value = |name: &'v String| {
+        let found = resource.attributes.iter().find(|attribute| attribute.key.0 == **name)?;
+        Some((name.as_str(), text(&found.value, MAX_TEXT_BYTES)))
     };
-    match record.severity_number.0 {
-        1..=4 => Some(LogLevel::Trace),
-        5..=8 => Some(LogLevel::Debug),
-        9..=12 => Some(LogLevel::Info),
-        13..=16 => Some(LogLevel::Warn),
-        17..=20 => Some(LogLevel::Error),
-        21..=24 => Some(LogLevel::Fatal),
-        _ => by_text(),
-    }
+    of_interest.iter().filter_map(value).collect()
+}
+
+/// By the number, and without one by the text.
+fn level(record: &model::LogRecord<'_>) -> Option<LogLevel> {
+    LogLevel::of_severity_number(record.severity_number.0).or_else(|| LogLevel::parse(&record.severity_text.0))
 }
 
 /// The first `max` bytes at most, whole characters.

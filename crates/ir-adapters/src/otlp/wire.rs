@@ -4,11 +4,11 @@ use std::borrow::Cow;
 
 use base64::Engine as _;
 
-use super::budget::{Budget, List};
+use super::budget::{Budget, Element, List};
 use super::model::{
     Data, HistogramPoint, KeyValue, LogRecord, Metric, NumberPoint, Quantile, Resource, Span, SummaryPoint, Visit,
 };
-use super::scalar::{AnyValue, Double, Id, Int, Text, Whole};
+use super::scalar::{AnyValue, Double, Flag, Id, Int, Text, Whole};
 use crate::inbox::{Fields, Malformed, Value};
 
 /// Values nested deeper are not read.
@@ -42,8 +42,14 @@ pub(super) fn walk<'a, T: Message<'a>>(
     visit: &mut dyn FnMut(Visit<'_, 'a, T>),
 ) -> Result<(), Malformed> {
     for field in Fields::new(body) {
-        if let (1, of_resource) = field? {
-            walk_resource(of_resource.fields()?, max_bytes, visit)?;
+        match field? {
+            (1, of_resource) => {
+                let walked = of_resource.fields().and_then(|fields| walk_resource(fields, max_bytes, visit));
+                if walked.is_err() {
+                    visit(Visit::Wrong("resources", 1));
+                }
+            }
+            (number, _) => visit(Visit::Unknown(&number.to_string())),
         }
     }
     Ok(())
@@ -64,17 +70,32 @@ fn walk_resource<'a, T: Message<'a>>(
     }
     visit(Visit::Resource(&resource));
     for field in of_resource {
-        let (2, scope) = field? else { continue };
+        // Scopes had another number before version 0.19 was complete.
+        let scope = match field? {
+            (2 | 1000, scope) => scope,
+            // The resource, and where its names are defined.
+            (1 | 3, _) => continue,
+            (number, _) => {
+                visit(Visit::Unknown(&number.to_string()));
+                continue;
+            }
+        };
         for field in scope.fields()? {
-            if let (2, item) = field? {
-                visit(Visit::Item(&T::read(item.fields()?, &mut Budget::new(max_bytes))?));
+            let (2, item) = field? else { continue };
+            match item.fields().and_then(|fields| T::read(fields, &mut Budget::new(max_bytes))) {
+                Ok(item) => visit(Visit::Item(&item)),
+                Err(Malformed) => visit(Visit::Wrong("signals", 1)),
             }
         }
     }
     Ok(())
 }
 
-fn add<'a, T: Message<'a>>(list: &mut List<T>, value: Value<'a>, budget: &mut Budget) -> Result<(), Malformed> {
+fn add<'a, T: Element + Message<'a>>(
+    list: &mut List<T>,
+    value: Value<'a>,
+    budget: &mut Budget,
+) -> Result<(), Malformed> {
     let fields = value.fields()?;
     list.push(budget, |budget| T::read(fields, budget))
 }
@@ -156,7 +177,7 @@ fn any_value<'a>(fields: Fields<'a>, budget: &mut Budget, depth: u32) -> Result<
 }
 
 /// The elements of an `ArrayValue` or a `KeyValueList`.
-fn values<'a, T>(
+fn values<'a, T: Element>(
     list: Value<'a>,
     budget: &mut Budget,
     read: impl Fn(Fields<'a>, &mut Budget) -> Result<T, Malformed>,
@@ -225,7 +246,7 @@ impl<'a> Message<'a> for Metric<'a> {
                 self.exponential_histogram = Some(Data {
                     points: data.points.map(|point| point.0),
                     aggregation_temporality: data.aggregation_temporality,
-                    is_monotonic: false,
+                    is_monotonic: Flag(false),
                 });
             }
             11 => self.summary = Some(Data::read(value.fields()?, budget)?),
@@ -235,12 +256,12 @@ impl<'a> Message<'a> for Metric<'a> {
     }
 }
 
-impl<'a, T: Message<'a>> Message<'a> for Data<T> {
+impl<'a, T: Element + Message<'a>> Message<'a> for Data<T> {
     fn field(&mut self, number: u32, value: Value<'a>, budget: &mut Budget) -> Result<(), Malformed> {
         match number {
             1 => add(&mut self.points, value, budget)?,
             2 => self.aggregation_temporality = Int(int(value.varint()?)),
-            3 => self.is_monotonic = value.varint()? != 0,
+            3 => self.is_monotonic = Flag(value.varint()? != 0),
             _ => {}
         }
         Ok(())
@@ -263,7 +284,7 @@ impl<'a> Message<'a> for NumberPoint<'a> {
 }
 
 /// A list of numbers of eight bytes, packed into one field or each in its own.
-fn numbers<T>(
+fn numbers<T: Element>(
     list: &mut List<T>,
     value: Value<'_>,
     budget: &mut Budget,
@@ -303,6 +324,10 @@ impl<'a> Message<'a> for HistogramPoint<'a> {
 /// A point of an exponential histogram.
 #[derive(Debug, Default)]
 struct Exponential<'a>(HistogramPoint<'a>);
+
+impl Element for Exponential<'_> {
+    const IS_PART: bool = true;
+}
 
 impl<'a> Message<'a> for Exponential<'a> {
     fn field(&mut self, number: u32, value: Value<'a>, budget: &mut Budget) -> Result<(), Malformed> {

@@ -1,18 +1,22 @@
 //! The answer to a query for samples, read without building a tree of JSON values.
 //!
-//! Times are seconds with a fraction, values are text. Native histograms stand apart in `histograms`.
+//! Times are seconds with a fraction, values are text. Native histograms stand apart in `histograms`. A sample or a series that cannot
+//! be read costs itself alone. `warnings` say that an answer is partial; `infos` are hints on how a query is written, which hold for
+//! every answer and may be wrong: they are left out.
 
 use std::borrow::Cow;
 use std::fmt;
 
 use ir_core::{Error, ErrorKind, Result, Timestamp};
 use serde::Deserialize;
-use serde::de::{Deserializer, Error as _, SeqAccess, Visitor};
+use serde::de::{DeserializeOwned, Deserializer, Error as _, SeqAccess, Visitor};
+use serde_json::Value;
 
 use super::COMPONENT;
 use super::histogram::Observed;
 use crate::http::HttpReply;
 use crate::json::{Pairs, Scan, Text, number, pairs};
+use crate::shared::excerpt;
 
 /// So much of the server's words is told.
 const MAX_WORDS: usize = 200;
@@ -23,6 +27,8 @@ pub(super) struct Answer<'a> {
     pub(super) series: Vec<Matrix<'a>>,
     /// The answer is partial, or there is something to say about it.
     pub(super) warnings: Vec<String>,
+    /// How many samples could not be read, a whole series counted as one.
+    pub(super) n_wrong: u64,
 }
 
 /// One series with its samples.
@@ -57,9 +63,7 @@ pub(super) struct Envelope<'a> {
     #[serde(borrow)]
     data: Option<Data<'a>>,
     #[serde(default)]
-    warnings: Vec<String>,
-    #[serde(default)]
-    infos: Vec<String>,
+    warnings: Option<Vec<String>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -87,12 +91,56 @@ pub(super) fn read(reply: &HttpReply) -> Result<Answer<'_>> {
 
 /// Reads the content of an answer of type `matrix`.
 pub(super) fn read_body(body: &[u8]) -> Result<Answer<'_>> {
-    let Envelope { data, warnings, infos } = match quick(body) {
-        Some(envelope) => envelope,
-        None => plain(body)?,
+    let (envelope, n_wrong) = match quick(body) {
+        Some(envelope) => (envelope, 0),
+        None => match plain(body) {
+            Ok(envelope) => (envelope, 0),
+            Err(error) => by_parts(body).ok_or(error)?,
+        },
     };
-    let warnings = warnings.into_iter().chain(infos).map(|text| cut(&text)).collect();
-    Ok(Answer { series: data.map(|data| data.result).unwrap_or_default(), warnings })
+    let warnings = envelope.warnings.unwrap_or_default().iter().map(|text| cut(text)).collect();
+    Ok(Answer { series: envelope.data.map(|data| data.result).unwrap_or_default(), warnings, n_wrong })
+}
+
+/// Reads an answer of which a part cannot be read, and how many parts those are; nothing for what is no answer with samples.
+fn by_parts<'a>(body: &[u8]) -> Option<(Envelope<'a>, u64)> {
+    #[derive(Deserialize)]
+    struct Whole {
+        data: Parts,
+        #[serde(default)]
+        warnings: Option<Vec<String>>,
+    }
+    #[derive(Deserialize)]
+    struct Parts {
+        result: Vec<Value>,
+    }
+    #[derive(Deserialize)]
+    struct Series {
+        metric: Value,
+        #[serde(default)]
+        values: Option<Vec<Value>>,
+        #[serde(default)]
+        histograms: Option<Vec<Value>>,
+    }
+    let Whole { data, warnings } = serde_json::from_slice(body).ok()?;
+    let (mut result, mut n_wrong) = (Vec::new(), 0);
+    for series in data.result {
+        let parts = Series::deserialize(series).ok();
+        let parts = parts.and_then(|of| Some((pairs(of.metric).ok()?, of.values, of.histograms)));
+        let Some((metric, values, histograms)) = parts else {
+            n_wrong += 1;
+            continue;
+        };
+        let (values, histograms) = (readable(values, &mut n_wrong), readable(histograms, &mut n_wrong));
+        result.push(Matrix { metric, values, histograms });
+    }
+    Some((Envelope { data: Some(Data { result }), warnings }, n_wrong))
+}
+
+/// Those of the elements that can be read; the others are counted.
+fn readable<T: DeserializeOwned>(elements: Option<Vec<Value>>, n_wrong: &mut u64) -> Vec<T> {
+    let read = |element| T::deserialize::<Value>(element).inspect_err(|_| *n_wrong += 1).ok();
+    elements.unwrap_or_default().into_iter().filter_map(read).collect()
 }
 
 /// What `serde_json` says of the content: the last word.
@@ -105,7 +153,7 @@ pub(super) fn plain(body: &[u8]) -> Result<Envelope<'_>> {
 pub(super) fn quick(body: &[u8]) -> Option<Envelope<'_>> {
     let mut scan = Scan::new(body)?;
     let mut envelope = Envelope::default();
-    let mut seen = [false; 3];
+    let mut seen = [false; 2];
     scan.object(|scan, key| match key.as_ref() {
         "data" => {
             once(&mut seen[0])?;
@@ -123,17 +171,13 @@ pub(super) fn quick(body: &[u8]) -> Option<Envelope<'_>> {
         }
         "warnings" => {
             once(&mut seen[1])?;
+            let mut warnings = Vec::new();
             scan.list(|scan| {
-                envelope.warnings.push(scan.text()?.into_owned());
+                warnings.push(scan.text()?.into_owned());
                 Some(())
-            })
-        }
-        "infos" => {
-            once(&mut seen[2])?;
-            scan.list(|scan| {
-                envelope.infos.push(scan.text()?.into_owned());
-                Some(())
-            })
+            })?;
+            envelope.warnings = Some(warnings);
+            Some(())
         }
         _ => scan.skip(),
     })?;
@@ -209,7 +253,7 @@ fn meaning(reply: &HttpReply) -> Error {
 }
 
 pub(super) fn cut(text: &str) -> String {
-    text.chars().take(MAX_WORDS).map(|c| if c.is_control() { ' ' } else { c }).collect()
+    excerpt(text, MAX_WORDS)
 }
 
 /// Seconds as milliseconds, which is as fine as Prometheus knows time.

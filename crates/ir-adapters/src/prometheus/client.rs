@@ -2,6 +2,7 @@
 
 use ir_core::{Ctx, Result};
 
+use super::COMPONENT;
 use crate::http::{HttpClient, HttpReply, HttpUrl, encode};
 
 /// One server.
@@ -64,7 +65,7 @@ impl Client {
     async fn get(&self, ctx: &Ctx, call: &str) -> Result<HttpReply> {
         let base = self.url.path().trim_end_matches('/');
         let url = self.url.with_path(&format!("{base}/api/v1/{call}"))?;
-        self.http.get_with(ctx, &url, &[("accept", "application/json")]).await
+        self.http.get_with(ctx, &url, &[("accept", "application/json")]).await?.unpacked(COMPONENT)
     }
 }
 

@@ -4,16 +4,15 @@
 //! scrape has ended, under the time at which the scrape began: what takes longer than that little is not seen.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use ir_core::config::Problem;
-use ir_core::{
-    ConfigError, Ctx, Cursor, EntityId, Error, ErrorKind, Labels, Polled, Result, Series, SignalSource, Timestamp,
-};
+use ir_core::{ConfigError, Ctx, Cursor, Error, ErrorKind, Labels, Polled, Result, Series, SignalSource, Timestamp};
 
 use crate::http::{HttpClient, HttpConfig, HttpUrl};
+use crate::shared::{MAX_PROBLEMS, names};
 
 mod answer;
 mod client;
@@ -37,8 +36,6 @@ use metadata::Metadata;
 use runs::Run;
 
 const COMPONENT: &str = "prometheus";
-/// How many problems of one poll are told in words; the rest is only counted.
-const MAX_PROBLEMS: usize = 5;
 /// The label with the metric's name.
 const NAME: &str = "__name__";
 /// The most steps of one slice: the server refuses more than 11,000 points of a series.
@@ -48,9 +45,13 @@ const NANOS: i64 = 1_000_000;
 
 /// Reads samples from a Prometheus server.
 ///
-/// Series of nobody (none of the entity labels) are dropped and counted. Warnings of the server, which say that an answer is
-/// partial, are problems of the poll. A query that fails keeps its position and is a problem of the poll, as long as another
-/// one answers.
+/// Series without an entity label are dropped and counted, and so is a sample or a series that cannot be read. An empty label is no
+/// label, and white space in the name of an entity becomes `-`; the label stays in that case. Warnings of the server, which say that
+/// an answer is partial, are problems of the poll; its hints (`infos`) are not. A query that fails keeps its position and is a
+/// problem of the poll, as long as another one answers.
+///
+/// Where several series of an answer differ in nothing but labels that are left out, they are given as one, which a problem says
+/// once for each metric.
 ///
 /// A native histogram `x` becomes `x_count`, `x_sum` and `x_bucket` with the bounds of the configuration, as a classic one would
 /// be. With [`Samples::Steps`] it may be a rate, which buckets that count are not: there `x_count` and `x_sum` come, as gauges.
@@ -61,6 +62,8 @@ pub struct PrometheusSource {
     metadata: Mutex<Arc<Metadata>>,
     /// The series of former polls, so that all samples of a series share one.
     known: Mutex<HashSet<Arc<Series>>>,
+    /// Metrics of which it was said that several series were given as one.
+    merged: Mutex<HashSet<String>>,
 }
 
 impl PrometheusSource {
@@ -90,7 +93,13 @@ impl PrometheusSource {
                 let client = Client { http: client, url };
                 ConfigError::check(
                     problems,
-                    Self { config, client, metadata: Mutex::default(), known: Mutex::default() },
+                    Self {
+                        config,
+                        client,
+                        metadata: Mutex::default(),
+                        known: Mutex::default(),
+                        merged: Mutex::default(),
+                    },
                 )
             }
             Ok(_) => {
@@ -223,6 +232,10 @@ impl PrometheusSource {
         for warning in &answer.warnings {
             tell(gathered, || format!("query `{}`: the server says: {warning}", query.name));
         }
+        if answer.n_wrong > 0 {
+            gathered.dropped += answer.n_wrong;
+            tell(gathered, || format!("query `{}`: {} parts of the answer cannot be read", query.name, answer.n_wrong));
+        }
         let metadata = self.metadata();
         let is_new = |millis: i64| after < millis && millis <= until;
         let mut runs = Vec::with_capacity(answer.series.len());
@@ -257,7 +270,27 @@ impl PrometheusSource {
                 }
             }
         }
+        self.tell_merged(query, &runs, gathered);
         runs::append(runs, &mut gathered.batch.metrics);
+    }
+
+    /// Says which metrics have several series of the answer that became one, if that was not said before.
+    fn tell_merged(&self, query: &PrometheusQuery, runs: &[Run<'_>], gathered: &mut Polled) {
+        let mut seen = HashSet::with_capacity(runs.len());
+        let again = runs.iter().filter(|run| !seen.insert(Arc::as_ptr(&run.series)));
+        let metrics: BTreeSet<&str> = again.map(|run| run.series.metric.as_str()).collect();
+        if metrics.is_empty() {
+            return;
+        }
+        let mut told = self.merged.lock().unwrap_or_else(PoisonError::into_inner);
+        for metric in metrics.into_iter().filter(|metric| told.insert((*metric).to_owned())) {
+            tell(gathered, || {
+                let query = &query.name;
+                format!(
+                    "query `{query}`: series of `{metric}` differ only in labels that are left out, and are given as one"
+                )
+            });
+        }
     }
 
     /// The same series as in former polls.
@@ -277,22 +310,22 @@ impl PrometheusSource {
 
     fn series_of(&self, query: &PrometheusQuery, matrix: &Matrix<'_>, metadata: &Metadata) -> Result<Series, String> {
         let label = |name: &str| matrix.metric.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_ref());
-        let named = self.config.entity_labels.iter().find_map(|name| Some((name, label(name)?)));
-        let (by, entity) = named.ok_or("a series has none of the labels that name an entity")?;
-        let entity = EntityId::new(entity).map_err(|error| error.message().to_owned())?;
+        let named =
+            names::entity(&self.config.entity_labels, label).map_err(|problem| format!("a series: {problem}"))?;
         let metric = label(NAME).map(str::to_owned);
         let metric = metric.or_else(|| query.metric.clone()).unwrap_or_else(|| query.name.clone());
         let (kind, unit) = metadata.look(&metric, label("le").is_some());
         let kind = query.kind.unwrap_or(kind);
         let unit = if query.unit.is_empty() { unit.to_owned() } else { query.unit.clone() };
-        let kept = |key: &str| key != NAME && key != by && !self.config.drop_labels.iter().any(|drop| drop == key);
+        let kept =
+            |key: &str| key != NAME && !named.covers(key) && !self.config.drop_labels.iter().any(|drop| drop == key);
         let labels: Labels = matrix
             .metric
             .iter()
-            .filter(|(key, _)| kept(key))
+            .filter(|(key, value)| !value.is_empty() && kept(key))
             .map(|(key, value)| (key.as_ref(), value.as_ref()))
             .collect();
-        Ok(Series { entity, metric, kind, unit, labels })
+        Ok(Series { entity: named.entity, metric, kind, unit, labels })
     }
 }
 

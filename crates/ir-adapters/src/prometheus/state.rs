@@ -11,12 +11,15 @@ use ir_core::{
     MetricKind, MetricSample, PartName, Polled, Result, Series, SignalSource, Timestamp,
 };
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::de::IgnoredAny;
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::answer::{self, cut};
 use super::client::Client;
 use super::{COMPONENT, tell};
 use crate::http::{HttpClient, HttpConfig, HttpUrl};
+use crate::shared::names::{self, Named};
+use crate::shared::times::{self, Plausible};
 
 /// What an alert without a name is called.
 const UNNAMED: &str = "alert";
@@ -51,6 +54,11 @@ pub struct PrometheusStateConfig {
     /// The most bytes of an answer. 32 MiB.
     #[schemars(range(min = 1))]
     pub max_bytes: usize,
+    /// How far ahead of our clock the beginning of an alert may be, in milliseconds. One beyond it is taken as of now, which is a
+    /// problem of the poll. 600,000.
+    pub max_ahead_ms: u64,
+    /// How long ago an alert may have begun, in milliseconds. One beyond it is taken in the same way. 315,360,000,000: ten years.
+    pub max_age_ms: u64,
 }
 
 impl Default for PrometheusStateConfig {
@@ -66,6 +74,8 @@ impl Default for PrometheusStateConfig {
             max_targets: 5_000,
             timeout_ms: 5_000,
             max_bytes: 32 << 20,
+            max_ahead_ms: times::MAX_AHEAD_MS,
+            max_age_ms: times::MAX_AGE_MS,
         }
     }
 }
@@ -82,7 +92,9 @@ impl Default for PrometheusStateConfig {
 /// none, and neither does one that is no longer there: silence is for a detector of absence to judge. What a target that is down
 /// said last is a problem of the poll.
 ///
-/// The cursor holds the alerts that fire, so that a restart of the host neither repeats nor forgets one.
+/// The cursor holds the alerts that fire, so that a restart of the host neither repeats nor forgets one. An alert or a target that
+/// cannot be read is dropped and counted, and the others come. Entities are named by the rule of all adapters: an empty label is no
+/// label, and white space becomes `-`.
 #[derive(Debug)]
 pub struct PrometheusState {
     config: PrometheusStateConfig,
@@ -129,34 +141,47 @@ struct Rule<'a> {
     #[serde(borrow, default, rename = "lastError")]
     error: Cow<'a, str>,
     #[serde(default)]
-    alerts: Vec<Alert>,
+    alerts: Option<Vec<Part<Alert>>>,
+}
+
+/// Something in a list that may be of another form than it should be, or nothing.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Part<T> {
+    Read(T),
+    Wrong(IgnoredAny),
 }
 
 #[derive(Deserialize)]
 struct Alert {
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_none")]
     labels: BTreeMap<String, String>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_none")]
     annotations: BTreeMap<String, String>,
     state: String,
-    #[serde(default, rename = "activeAt")]
+    #[serde(default, rename = "activeAt", deserialize_with = "or_none")]
     active_at: String,
 }
 
 #[derive(Default, Deserialize)]
-struct Targets<'a> {
-    #[serde(borrow, default, rename = "activeTargets")]
-    active: Vec<Target<'a>>,
+struct Targets {
+    #[serde(default, rename = "activeTargets")]
+    active: Option<Vec<Part<Target>>>,
 }
 
 #[derive(Deserialize)]
-struct Target<'a> {
-    #[serde(default)]
+struct Target {
+    #[serde(default, deserialize_with = "or_none")]
     labels: BTreeMap<String, String>,
-    #[serde(borrow, default)]
-    health: Cow<'a, str>,
-    #[serde(borrow, default, rename = "lastError")]
-    error: Cow<'a, str>,
+    #[serde(default, deserialize_with = "or_none")]
+    health: String,
+    #[serde(default, rename = "lastError", deserialize_with = "or_none")]
+    error: String,
+}
+
+/// Reads a field in which `null` says that it is not there.
+fn or_none<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(from: D) -> Result<T, D::Error> {
+    Ok(Option::deserialize(from)?.unwrap_or_default())
 }
 
 impl PrometheusState {
@@ -197,10 +222,8 @@ impl PrometheusState {
         }
     }
 
-    fn entity(&self, labels: &BTreeMap<String, String>) -> Result<(&str, EntityId), String> {
-        let named = self.config.entity_labels.iter().find_map(|name| Some((name, labels.get(name)?)));
-        let (by, entity) = named.ok_or("it has none of the labels that name an entity")?;
-        Ok((by, EntityId::new(entity.as_str()).map_err(|error| error.message().to_owned())?))
+    fn named(&self, labels: &BTreeMap<String, String>) -> Result<Named<'_>, String> {
+        names::entity(&self.config.entity_labels, |label| labels.get(label).map(String::as_str))
     }
 
     /// Tells what changed since `told`.
@@ -220,8 +243,16 @@ impl PrometheusState {
                     }
                 }
             }
-            for alert in rule.alerts {
-                self.take_alert(alert, &before, told, now, gathered);
+            for alert in rule.alerts.into_iter().flatten() {
+                match alert {
+                    Part::Read(alert) => self.take_alert(alert, &before, told, now, gathered),
+                    Part::Wrong(_) => {
+                        // Which one it is nobody knows, so that none of this rule is over.
+                        unsettled.insert(rule.name.clone().into_owned());
+                        gathered.dropped += 1;
+                        tell(gathered, || format!("an alert of the rule `{}` cannot be read", cut(&rule.name)));
+                    }
+                }
             }
         }
         for (key, firing) in before.firing {
@@ -248,14 +279,17 @@ impl PrometheusState {
         if alert.state != "firing" {
             return;
         }
-        let taken = match alert.firing(self) {
+        let taken = match alert.firing(self, now) {
             _ if told.firing.len() >= self.config.max_alerts => {
                 Err(format!("more than {} alerts", self.config.max_alerts))
             }
             taken => taken,
         };
         match taken {
-            Ok((firing, fields)) => {
+            Ok((firing, fields, problem)) => {
+                if let Some(problem) = problem {
+                    tell(gathered, || problem);
+                }
                 gathered.batch.events.push(firing.event(key.clone(), true, now, fields));
                 told.firing.insert(key, firing);
             }
@@ -272,13 +306,14 @@ impl PrometheusState {
         }
     }
 
-    fn take_targets(&self, targets: Targets<'_>, now: Timestamp, gathered: &mut Polled) {
-        for (n, target) in targets.active.into_iter().enumerate() {
-            let taken = match self.entity(&target.labels) {
+    fn take_targets(&self, targets: Targets, now: Timestamp, gathered: &mut Polled) {
+        for (n, target) in targets.active.into_iter().flatten().enumerate() {
+            let taken = match target {
                 _ if n >= self.config.max_targets => Err(format!("more than {} targets", self.config.max_targets)),
-                taken => taken,
+                Part::Read(target) => self.named(&target.labels).map(|named| (target, named)),
+                Part::Wrong(_) => Err("it cannot be read".to_owned()),
             };
-            let (by, entity) = match taken {
+            let (target, named) = match taken {
                 Ok(taken) => taken,
                 Err(problem) => {
                     gathered.dropped += 1;
@@ -286,19 +321,19 @@ impl PrometheusState {
                     continue;
                 }
             };
-            let value = match target.health.as_ref() {
+            let value = match target.health.as_str() {
                 "up" => 1.0,
                 "down" => {
-                    tell(gathered, || format!("`{entity}` is not up: {}", cut(&target.error)));
+                    tell(gathered, || format!("`{}` is not up: {}", named.entity, cut(&target.error)));
                     0.0
                 }
                 // Not scraped yet.
                 _ => continue,
             };
-            let kept = |key: &str| key != by && !self.config.drop_labels.iter().any(|drop| drop == key);
-            let labels = target.labels.iter().filter(|(key, _)| kept(key));
+            let kept = |key: &str| !named.covers(key) && !self.config.drop_labels.iter().any(|drop| drop == key);
+            let labels = target.labels.iter().filter(|(key, value)| !value.is_empty() && kept(key));
             let labels = labels.map(|(key, value)| (key.as_str(), value.as_str())).collect();
-            let metric = "up".to_owned();
+            let (metric, entity) = ("up".to_owned(), named.entity);
             let series = Arc::new(Series { entity, metric, kind: MetricKind::Up, unit: String::new(), labels });
             gathered.batch.metrics.push(MetricSample { series, at: now, value });
         }
@@ -313,13 +348,19 @@ impl Alert {
             .to_string()
     }
 
-    fn firing(&self, source: &PrometheusState) -> Result<(Firing, Labels), String> {
+    /// The alert, its fields, and what is wrong with its beginning, which is now then.
+    fn firing(&self, source: &PrometheusState, now: Timestamp) -> Result<(Firing, Labels, Option<String>), String> {
         let name = cut(self.labels.get("alertname").map_or(UNNAMED, String::as_str));
-        let (_, entity) = source.entity(&self.labels).map_err(|problem| format!("`{name}`: {problem}"))?;
+        let named = source.named(&self.labels).map_err(|problem| format!("`{name}`: {problem}"))?;
         let since = self.active_at.parse().map_err(|_| format!("`{name}` has no time: `{}`", cut(&self.active_at)))?;
-        let fields = self.labels.iter().chain(&self.annotations).take(MAX_FIELDS);
-        let fields = fields.map(|(key, value)| (cut(key), cut(value))).collect();
-        Ok((Firing { entity, name, since }, fields))
+        let plausible = Plausible::at(now, source.config.max_ahead_ms, source.config.max_age_ms);
+        let (since, problem) = match plausible.check(since) {
+            Ok(since) => (since, None),
+            Err(problem) => (now, Some(format!("alert `{name}` {problem}: {since}; it is taken as of now"))),
+        };
+        let fields = self.labels.iter().chain(&self.annotations).filter(|(_, value)| !value.is_empty());
+        let fields = fields.take(MAX_FIELDS).map(|(key, value)| (cut(key), cut(value))).collect();
+        Ok((Firing { entity: named.entity, name, since }, fields, problem))
     }
 }
 

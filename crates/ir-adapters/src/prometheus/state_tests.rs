@@ -45,6 +45,8 @@ impl Stage {
         let mut config = PrometheusStateConfig { url: double.url.clone(), targets: false, ..Default::default() };
         change(&mut config);
         let clock = Arc::new(ManualClock::new());
+        // A little after what was recorded.
+        clock.set_wall("2026-11-20T23:00:00Z".parse().unwrap());
         let ctx = Ctx::new(clock.clone());
         Self { rules, source: PrometheusState::new(config).unwrap(), clock, ctx, cursor: Cursor::default() }
     }
@@ -146,7 +148,7 @@ async fn a_server_that_is_away_or_talks_nonsense_is_an_error_and_so_is_a_foreign
     for (status, body, kind) in [
         (503, "", ErrorKind::Unavailable),
         (200, "{", ErrorKind::Unavailable),
-        (200, r#"{"data":{"groups":[{"rules":[{"alerts":[{}]}]}]}}"#, ErrorKind::Unavailable),
+        (200, r#"{"data":{"groups":[{"rules":[{"alerts":{}}]}]}}"#, ErrorKind::Unavailable),
         (404, "", ErrorKind::InvalidConfig),
     ] {
         let double = Double::start(move |_| (status, body.as_bytes().to_vec())).await;
@@ -170,4 +172,37 @@ fn all_mistakes_of_a_configuration_are_told() {
         ..Default::default()
     };
     assert_eq!(PrometheusState::new(config).unwrap_err().problems().len(), 5);
+}
+
+#[tokio::test]
+async fn an_alert_or_a_target_that_cannot_be_read_costs_itself_alone() {
+    let mut stage = Stage::new(|_| {}).await;
+    let mut bare = alert("Bare", "web", "firing", EARLY);
+    bare["annotations"] = Value::Null;
+    let mut empty = alert("Empty", "", "firing", EARLY);
+    empty["labels"]["service"] = json!("");
+    let mut blank = alert("Blank", "", "firing", EARLY);
+    blank["labels"]["service"] = json!("Payment Service");
+    let mut stateless = alert("Stateless", "web", "firing", EARLY);
+    stateless["state"] = Value::Null;
+    let polled = stage.poll(&[rule("R", "ok", &[json!(7), bare, stateless, empty, blank])]).await;
+    let entities: Vec<_> = polled.batch.events.iter().map(|event| event.entity.as_str()).collect();
+    assert_eq!((entities, polled.dropped), (vec!["web", "Payment-Service"], 3));
+    // One that cannot be read may be one that fires: none of its rule is over.
+    let polled = stage.poll(&[rule("Bare", "ok", &[json!(7)])]).await;
+    assert_eq!(polled.batch.events.iter().filter(|event| event.name == "Bare").count(), 0);
+    let mut without = rule("Bare", "ok", &[]);
+    without["alerts"] = Value::Null;
+    assert_eq!(stage.poll(&[without]).await.batch.events.len(), 1);
+}
+
+#[tokio::test]
+async fn a_beginning_that_cannot_be_is_the_time_of_the_poll() {
+    let mut stage = Stage::new(|_| {}).await;
+    let rules = [rule("R", "ok", &[alert("Ahead", "web", "firing", "2262-01-01T00:00:00Z")])];
+    let polled = stage.poll(&rules).await;
+    let EventKind::Alert(state) = &polled.batch.events[0].kind else { panic!() };
+    assert_eq!(state.since, stage.clock.now().wall);
+    assert!(polled.problems[0].contains("too far in the future"), "{:?}", polled.problems);
+    assert_eq!(stage.changes(&rules).await, [], "it is told once");
 }

@@ -25,7 +25,7 @@ pub(super) fn recorded(name: &str) -> HttpReply {
 }
 
 fn reply(status: u16, body: impl Into<Vec<u8>>) -> HttpReply {
-    HttpReply { status, body: body.into().into(), content_type: None, retry_after: None }
+    HttpReply { status, body: body.into().into(), content_type: None, retry_after: None, content_encoding: None }
 }
 
 fn matrix(series: &Value) -> Vec<u8> {
@@ -75,15 +75,7 @@ fn values_that_are_no_numbers_elsewhere_are_numbers_here() {
 
 #[test]
 fn nonsense_is_an_error_and_no_panic() {
-    let rows = [
-        r#"{"data":{"result":[{"metric":{},"values":[[1]]}]}}"#,
-        r#"{"data":{"result":[{"metric":{},"values":[[1e300,"1"]]}]}}"#,
-        r#"{"data":{"result":[{"metric":{},"values":[[1,"one"]]}]}}"#,
-        r#"{"data":{"result":[{"metric":3}]}}"#,
-        r#"{"data":{"result":"#,
-        "<html>",
-        "",
-    ];
+    let rows = [r#"{"data":{"result":3}}"#, r#"{"data":[]}"#, r#"{"data":{"result":"#, "<html>", ""];
     for body in rows {
         assert_eq!(answer::read(&reply(200, body)).unwrap_err().kind(), ErrorKind::Unavailable, "{body}");
     }
@@ -470,4 +462,67 @@ async fn series_are_found_within_the_bound() {
     assert_eq!((series.len(), series[1].get(NAME), series[1].get("job")), (2, Some("up"), Some("dead")));
     let call = "/prom/api/v1/series?start=1.000&end=2.500&limit=2&match%5B%5D=up&match%5B%5D=%7Bjob%3D%22a%20b%22%7D";
     assert_eq!(*double.asked.lock().unwrap(), [call]);
+}
+
+fn read_body(body: &[u8]) -> Polled {
+    let query = serde_json::from_value(json!([{ "name": "q", "query": "x" }])).unwrap();
+    let config = PrometheusConfig {
+        url: "http://prometheus".into(),
+        query,
+        drop_labels: vec!["pod".into()],
+        ..PrometheusConfig::default()
+    };
+    PrometheusSource::new(config).unwrap().read_recorded("q", body).unwrap()
+}
+
+#[test]
+fn hints_of_the_server_are_no_problems_and_warnings_are() {
+    let mut body: Value = serde_json::from_slice(&matrix(
+        &json!([{ "metric": { "__name__": "total", "job": "dns" }, "values": [[1_767_225_600, "5"]] }]),
+    ))
+    .unwrap();
+    body["infos"] = json!(["it may be no counter"]);
+    body["warnings"] = Value::Null;
+    let polled = read_body(body.to_string().as_bytes());
+    assert_eq!((polled.batch.metrics.len(), polled.problems.len()), (1, 0));
+    body["warnings"] = json!(["a store is away"]);
+    assert_eq!(read_body(body.to_string().as_bytes()).problems.len(), 1);
+}
+
+#[test]
+fn a_part_that_cannot_be_read_costs_itself_alone() {
+    let polled = read_body(&matrix(&json!([
+        { "metric": { "__name__": "a", "job": "x" }, "values": [[1, "1"], [2, "y"], [1e300, "1"], null, [3], [4, "4"]] },
+        { "metric": { "__name__": "b", "job": "x" }, "values": null, "histograms": [[1, {}], [2, { "count": "1", "sum": "2" }]] },
+        { "metric": { "__name__": "c", "job": 7 }, "values": [[1, "1"]] },
+        7,
+        { "metric": { "__name__": "d", "job": "x" }, "values": [[5, "5"]] },
+    ])));
+    let values: Vec<f64> =
+        polled.batch.metrics.iter().filter(|s| s.series.metric.len() == 1).map(|s| s.value).collect();
+    assert_eq!((values, polled.dropped), (vec![1.0, 4.0, 5.0], 7));
+    assert!(polled.problems[0].contains("7 parts"), "{:?}", polled.problems);
+}
+
+#[test]
+fn entities_are_named_by_labels_with_a_value() {
+    let polled = read_body(&matrix(&json!([
+        { "metric": { "__name__": "a", "service": "", "job": "node", "zone": "" }, "values": [[1, "1"]] },
+        { "metric": { "__name__": "a", "service": "Payment Service" }, "values": [[1, "2"]] },
+        { "metric": { "__name__": "a", "service": "", "job": "" }, "values": [[1, "3"]] },
+    ])));
+    let series: Vec<String> =
+        polled.batch.metrics.iter().map(|s| format!("{} {}", s.series.entity, s.series.labels)).collect();
+    assert_eq!(series, ["node {}", "Payment-Service {service=\"Payment Service\"}"]);
+    assert_eq!(polled.dropped, 1);
+}
+
+#[test]
+fn series_that_fall_onto_one_are_said_once() {
+    let series =
+        |pod: &str| json!({ "metric": { "__name__": "hits", "job": "x", "pod": pod }, "values": [[1, "1"], [2, "2"]] });
+    let polled = read_body(&matrix(&json!([series("a"), series("b"), series("c")])));
+    assert_eq!((polled.batch.metrics.len(), polled.dropped, polled.problems.len()), (6, 0, 1));
+    assert!(polled.problems[0].contains("`hits`"), "{:?}", polled.problems);
+    assert!(read_body(&matrix(&json!([series("a")]))).problems.is_empty());
 }

@@ -4,7 +4,18 @@
 //! again (503) while too much waits, and repeats a request until it is answered: what it repeats is passed over, sample by
 //! sample. A stale marker says that a series ended, and gives nothing. Prometheus itself loses what it had not sent when it was
 //! killed: after a restart it begins with new samples.
+//!
+//! # What is refused
+//!
+//! Everything that is not given on is counted and named in a poll. A series that cannot be read, or a sample whose time cannot be by
+//! our clock, costs itself alone; the answer is 400 then, as the protocol asks. A request that cannot be read as a whole counts as one.
+//! Series of version 2.0 of the protocol are dropped and counted, whatever name they come under. An empty label is no label, and
+//! white space in the name of an entity becomes `-`; the label stays in that case.
+//!
+//! Where series differ in nothing but labels that are left out, their samples are one series, which a problem says once. Of two
+//! samples of it at the very same time the second is dropped and counted.
 
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -17,7 +28,7 @@ use axum::response::Response;
 use axum::routing::post;
 use ir_core::config::Problem;
 use ir_core::{
-    ConfigError, Ctx, Cursor, EntityId, Labels, MetricSample, PartName, Polled, Result, Series, SignalSource, Timestamp,
+    ConfigError, Ctx, Cursor, Labels, MetricSample, PartName, Polled, Result, Series, SignalSource, Timestamp,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -26,13 +37,15 @@ use tokio::net::TcpListener;
 use crate::hook::{self, PushAuth};
 use crate::inbox::{Bounds, Heard, InFlight, Queue, Refused, SeriesTable, Taken, told, unsnap};
 use crate::prom::kind_of;
+use crate::shared::names;
+use crate::shared::recent::{Came, Recent};
+use crate::shared::sources::Sources;
+use crate::shared::times::{self, Plausible};
 
-mod recent;
 #[cfg(test)]
 mod tests;
 mod wire;
 
-use recent::{Came, Recent};
 use wire::{MAX_LABELS, TimeSeries};
 
 /// The label with the metric's name.
@@ -81,6 +94,8 @@ pub struct RemoteWriteConfig {
     pub retry_after_secs: u32,
     /// How far ahead of our clock a sample may be, in milliseconds; what is beyond is dropped and counted. 600,000.
     pub max_ahead_ms: u64,
+    /// How old a sample may be, in milliseconds; what is beyond is dropped and counted. 315,360,000,000: ten years.
+    pub max_age_ms: u64,
 }
 
 impl Default for RemoteWriteConfig {
@@ -97,7 +112,8 @@ impl Default for RemoteWriteConfig {
             forget_secs: 3_600,
             max_waiting: 200_000,
             retry_after_secs: 5,
-            max_ahead_ms: 600_000,
+            max_ahead_ms: times::MAX_AHEAD_MS,
+            max_age_ms: times::MAX_AGE_MS,
         }
     }
 }
@@ -167,8 +183,21 @@ struct Shared {
 /// What is remembered between requests.
 #[derive(Debug)]
 struct Decoder {
-    series: SeriesTable<Recent>,
+    series: SeriesTable<Known>,
     heard: Heard,
+}
+
+/// What is remembered of a series.
+#[derive(Debug, Default)]
+struct Known {
+    recent: Recent,
+    sources: Sources,
+    /// The last sample: its time, and the bits of its value.
+    last: (i64, u64),
+}
+
+impl Known {
+    const MAX_BYTES: usize = size_of::<Self>() - size_of::<Recent>() + Recent::MAX_BYTES;
 }
 
 impl RemoteWriteSource {
@@ -183,7 +212,7 @@ impl RemoteWriteSource {
         let bounds = Bounds { max_signals: config.max_waiting, max_bytes };
         let forget = Duration::from_secs(config.forget_secs);
         let decoder = Decoder {
-            series: SeriesTable::new(config.max_series, config.max_series_bytes, Recent::MAX_BYTES, forget),
+            series: SeriesTable::new(config.max_series, config.max_series_bytes, Known::MAX_BYTES, forget),
             // A sender that waits for its answer repeats nothing older.
             heard: Heard::new(Duration::from_secs(60)),
         };
@@ -252,7 +281,7 @@ impl Shared {
             Ok(None) => (204, String::new()),
             Err(refused) => {
                 // What is not to be sent again is lost.
-                if matches!(refused.status, 400 | 413 | 415) {
+                if refused.is_final() {
                     let mut lost = Taken::default();
                     lost.drop_some(1, || format!("a request was refused: {}", refused.message));
                     self.queue().push(lost);
@@ -296,11 +325,14 @@ impl Shared {
         Ok(problems)
     }
 
-    fn read(&self, now: Timestamp, body: &[u8], table: &mut SeriesTable<Recent>) -> Result<Taker<'_>, Refused> {
-        let latest = now.plus(Duration::from_millis(self.config.max_ahead_ms));
-        let mut taker = Taker { config: &self.config, now, latest, taken: Taken::default(), wrong: false };
-        wire::read(body, |series| taker.take(series, table))
+    fn read(&self, now: Timestamp, body: &[u8], table: &mut SeriesTable<Known>) -> Result<Taker<'_>, Refused> {
+        let plausible = Plausible::at(now, self.config.max_ahead_ms, self.config.max_age_ms);
+        let mut taker = Taker { config: &self.config, now, plausible, taken: Taken::default(), wrong: false };
+        let beside = wire::read(body, |series| taker.take(series, table))
             .map_err(|_| Refused::new(400, "the body is no protobuf message of this kind"))?;
+        taker.lose(beside.wrong, "series cannot be read");
+        taker.lose(beside.of_version_2, "series are of version 2.0 of the protocol, which is not read");
+        taker.lose(u64::from(beside.is_unknown), "request holds nothing of this protocol");
         Ok(taker)
     }
 }
@@ -309,43 +341,64 @@ impl Shared {
 struct Taker<'c> {
     config: &'c RemoteWriteConfig,
     now: Timestamp,
-    /// After this nothing can have happened yet.
-    latest: Timestamp,
+    plausible: Plausible,
     taken: Taken,
     /// Whether something was there that no sound sender sends.
     wrong: bool,
 }
 
 impl Taker<'_> {
-    fn take(&mut self, series: &TimeSeries<'_>, table: &mut SeriesTable<Recent>) {
+    /// Counts what no sound server sends.
+    fn lose(&mut self, n: u64, what: &str) {
+        self.wrong |= n > 0;
+        self.taken.drop_some(n, || format!("{n} {what}"));
+    }
+
+    fn take(&mut self, series: &TimeSeries<'_>, table: &mut SeriesTable<Known>) {
         let name = || told(series.label(NAME).unwrap_or_default());
         self.taken.drop_some(series.n_histograms, || {
             format!("series `{}` has native histograms, which are not read", name())
         });
         let known = match self.series(series) {
-            Ok(series) => table.find(series, self.now).ok_or("is beyond the allowed number of series"),
+            Ok(series) => {
+                table.find(series, self.now).ok_or_else(|| "is beyond the allowed number of series".to_owned())
+            }
             Err(problem) => Err(problem),
         };
-        let (of, recent) = match known {
+        let (of, known) = match known {
             Ok(known) => known,
             Err(problem) => {
                 return self.taken.drop_some(series.n_samples, || format!("series `{}` {problem}", name()));
             }
         };
+        if known.sources.are_several(self.left_out(series)) {
+            self.taken.tell([format!(
+                "series `{}` comes from several sources that differ only in labels that are left out, and is given as one",
+                name()
+            )]);
+        }
         // That they can be read was looked at before.
         for sample in series.samples().flatten() {
-            let problem = match self.time(sample.millis) {
-                None => "has a time that cannot be",
+            let bits = sample.value.to_bits();
+            let problem = match self.plausible.check(Timestamp::from_millis(sample.millis)) {
+                Err(problem) => problem,
                 _ if self.taken.batch.metrics.len() >= self.config.max_samples => {
                     self.taken.drop_some(1, || format!("series `{}` has samples beyond the allowed", name()));
                     continue;
                 }
-                Some(at) => match recent.note(sample.millis) {
+                Ok(at) => match known.recent.note(sample.millis) {
+                    Came::Again if known.last.0 == sample.millis && known.last.1 != bits && bits != STALE => {
+                        self.taken.drop_some(1, || format!("series `{}` has two values at one time", name()));
+                        continue;
+                    }
                     Came::Again => continue,
                     // It has its time among the others, so that it is not taken for late when it comes again.
-                    _ if sample.value.to_bits() == STALE => continue,
+                    _ if bits == STALE => continue,
                     Came::TooOld => "has a sample older than what is remembered",
                     came => {
+                        if came == Came::New {
+                            known.last = (sample.millis, bits);
+                        }
                         self.taken.late += u64::from(came == Came::Late);
                         self.taken.n_bytes += SAMPLE_BYTES;
                         self.taken.batch.metrics.push(MetricSample { series: of.clone(), at, value: sample.value });
@@ -358,12 +411,19 @@ impl Taker<'_> {
         }
     }
 
-    fn time(&self, millis: i64) -> Option<Timestamp> {
-        let at = Timestamp::from_millis(millis);
-        (millis > 0 && at <= self.latest).then_some(at)
+    /// What tells apart the series that become one when labels are left out; 0 where none is.
+    fn left_out(&self, series: &TimeSeries<'_>) -> u64 {
+        let left_out = series.labels.iter().filter(|(key, _)| self.config.drop_labels.iter().any(|drop| drop == key));
+        let mut hasher = DefaultHasher::new();
+        let mut n = 0_usize;
+        for label in left_out {
+            label.hash(&mut hasher);
+            n += 1;
+        }
+        if n == 0 { 0 } else { hasher.finish() | 1 }
     }
 
-    fn series(&mut self, series: &TimeSeries<'_>) -> Result<Series, &'static str> {
+    fn series(&mut self, series: &TimeSeries<'_>) -> Result<Series, String> {
         let fits = |(key, value): &(&str, &str)| {
             !key.is_empty() && key.len() <= MAX_TEXT_BYTES && value.len() <= MAX_TEXT_BYTES
         };
@@ -377,13 +437,13 @@ impl Taker<'_> {
         };
         let (Some(metric), None) = (metric, problem) else {
             self.wrong = true;
-            return Err(problem.unwrap_or("has no name"));
+            return Err(problem.unwrap_or("has no name").to_owned());
         };
-        let named = self.config.entity_labels.iter().find_map(|name| Some((name, series.label(name)?)));
-        let (by, entity) = named.ok_or("has none of the labels that name an entity")?;
-        let entity = EntityId::new(entity).map_err(|_| "is about something whose name is none")?;
-        let kept = |key: &str| key != NAME && key != by && !self.config.drop_labels.iter().any(|drop| drop == key);
-        let labels: Labels = series.labels.iter().filter(|(key, _)| kept(key)).copied().collect();
+        let named = names::entity(&self.config.entity_labels, |name| series.label(name))?;
+        let kept =
+            |key: &str| key != NAME && !named.covers(key) && !self.config.drop_labels.iter().any(|drop| drop == key);
+        let labels = series.labels.iter().filter(|(key, value)| !value.is_empty() && kept(key));
+        let (labels, entity): (Labels, _) = (labels.copied().collect(), named.entity.clone());
         let kind = kind_of(metric, series.label("le").is_some());
         Ok(Series { entity, metric: metric.to_owned(), kind, unit: String::new(), labels })
     }

@@ -209,9 +209,113 @@ async fn what_no_sound_server_sends_is_dropped_and_told_and_the_rest_is_taken() 
     let mut histogram = web("h", &[]);
     histogram.histograms = vec![Pair::default(); 3];
     let nobody = written(&[("__name__", "m")], &[(now(), 1.0)]);
-    let nameless = written(&[("__name__", "m"), ("job", "no such name")], &[(now(), 1.0)]);
+    let nameless = written(&[("__name__", "m"), ("job", "?")], &[(now(), 1.0)]);
     assert_eq!(post(&source, vec![histogram, nobody, nameless]).await, 204);
     assert_eq!(all(&source).await.dropped, 5);
+}
+
+/// A request with these fields of a `WriteRequest`, each with its number and its content.
+fn fields(fields: &[(u8, Vec<u8>)]) -> Vec<u8> {
+    let mut body = Vec::new();
+    for (number, content) in fields {
+        body.push(number << 3 | 2);
+        prost::encode_length_delimiter(content.len(), &mut body).unwrap();
+        body.extend_from_slice(content);
+    }
+    snap::raw::Encoder::new().compress_vec(&body).unwrap()
+}
+
+#[tokio::test]
+async fn a_series_that_cannot_be_read_costs_itself_alone() {
+    let good = |metric: &str| web(metric, &[(now(), 1.0)]).encode_to_vec();
+    let mut text = good("m");
+    let at = text.windows(3).position(|bytes| bytes == b"web").unwrap();
+    text[at] = 0xff;
+    for (what, bad) in
+        [("no UTF-8", text), ("cut off within", vec![0x0a, 0x7f]), ("a sample of another kind", vec![0x10, 1])]
+    {
+        let source = source(config());
+        let body = fields(&[(1, good("a")), (1, bad.clone()), (1, good("b")), (1, bad.clone())]);
+        assert_eq!(post_bytes(&source, body).await, 400, "{what}");
+        let polled = all(&source).await;
+        assert_eq!((polled.batch.metrics.len(), polled.dropped), (2, 2), "{what}");
+        // All of them.
+        let source = self::source(config());
+        assert_eq!(post_bytes(&source, fields(&[(1, bad.clone()), (1, bad)])).await, 400, "{what}");
+        assert_eq!(all(&source).await.dropped, 2, "{what}");
+    }
+}
+
+#[tokio::test]
+async fn a_request_in_which_nothing_is_known_is_counted() {
+    for (what, body, dropped) in [
+        ("version 2.0", fields(&[(4, b"".to_vec()), (4, b"job".to_vec()), (5, vec![]), (5, vec![])]), 2),
+        ("something else", fields(&[(7, b"x".to_vec())]), 1),
+    ] {
+        let source = source(config());
+        assert_eq!(post_bytes(&source, body).await, 400, "{what}");
+        let polled = all(&source).await;
+        assert_eq!((polled.dropped, polled.problems.len()), (dropped, 1), "{what}");
+    }
+    // Nothing at all, and metadata alone, lose nothing.
+    let source = source(config());
+    assert_eq!(post_bytes(&source, fields(&[])).await, 204);
+    assert_eq!(post_bytes(&source, fields(&[(3, b"".to_vec())])).await, 204);
+    assert_eq!(all(&source).await.dropped, 0);
+}
+
+#[tokio::test]
+async fn a_time_that_cannot_be_mutes_nothing() {
+    let source = source(config());
+    for wrong in [now() / 1000, now() * 1000, now() + 3_600_000] {
+        assert_eq!(post(&source, vec![web("m", &[(wrong, 1.0)])]).await, 400, "{wrong}");
+    }
+    assert_eq!(post(&source, vec![web("m", &[(now(), 2.0)])]).await, 204);
+    let polled = all(&source).await;
+    assert_eq!((told(&polled), polled.dropped, polled.late), (vec![(0, 2.0)], 3, 0));
+}
+
+#[tokio::test]
+async fn entities_are_named_by_labels_with_a_value() {
+    let source = source(config());
+    let series = |labels: &[(&str, &str)]| written(&[&[("__name__", "m")], labels].concat(), &[(now(), 1.0)]);
+    let rows = vec![
+        series(&[("job", "node"), ("service", ""), ("zone", "")]),
+        series(&[("job", "x"), ("service", "Payment Service")]),
+        series(&[("job", ""), ("service", "")]),
+    ];
+    assert_eq!(post(&source, rows).await, 204);
+    let polled = all(&source).await;
+    let series: Vec<String> =
+        polled.batch.metrics.iter().map(|s| format!("{} {}", s.series.entity, s.series.labels)).collect();
+    assert_eq!(series, ["node {}", "Payment-Service {job=\"x\",service=\"Payment Service\"}"]);
+    assert_eq!(polled.dropped, 1);
+}
+
+#[tokio::test]
+async fn series_that_fall_onto_one_are_said_once() {
+    let source = source(RemoteWriteConfig { drop_labels: vec!["pod".into()], ..config() });
+    let pod =
+        |pod: &str, at: i64, value: f64| written(&[("__name__", "hits"), ("job", "web"), ("pod", pod)], &[(at, value)]);
+    // One that is replaced is no second one.
+    for (n, name) in ["a", "a", "b"].into_iter().enumerate() {
+        assert_eq!(post(&source, vec![pod(name, now() + n as i64, 1.0)]).await, 204);
+    }
+    assert!(all(&source).await.problems.is_empty());
+    for n in 3..7 {
+        let rows = vec![pod("a", now() + 10 * n, 1.0), pod("b", now() + 10 * n + 1, 9.0)];
+        assert_eq!(post(&source, rows).await, 204);
+    }
+    let polled = all(&source).await;
+    assert_eq!((polled.batch.metrics.len(), polled.dropped, polled.problems.len()), (11, 0, 1));
+    assert!(polled.problems[0].contains("several sources"), "{:?}", polled.problems);
+    // At the very same time one of two values is too many; the same value is a repetition.
+    assert_eq!(
+        post(&source, vec![pod("a", now() + 100, 1.0), pod("b", now() + 100, 9.0), pod("c", now() + 100, 1.0)]).await,
+        204
+    );
+    let polled = poll(&source, &polled.next).await;
+    assert_eq!((polled.batch.metrics.len(), polled.dropped), (1, 1));
 }
 
 #[tokio::test]

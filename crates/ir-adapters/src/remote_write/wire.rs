@@ -1,7 +1,8 @@
 //! A `WriteRequest` of remote-write 1.0, read series by series.
 //!
 //! Source: "Prometheus Remote-Write Specification" 1.0 and `prometheus/prompb/{remote,types}.proto`. Exemplars are passed over,
-//! metadata too; native histograms are only counted.
+//! metadata too; native histograms are only counted. A series that cannot be read costs itself alone. What version 2.0 puts into its
+//! requests (symbols, and series in another field) is counted where it comes under the name of 1.0.
 
 use crate::inbox::{Fields, Malformed, Value};
 
@@ -27,24 +28,51 @@ pub(super) struct Sample {
     pub(super) millis: i64,
 }
 
+/// What was in a request beside series that can be read.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Beside {
+    /// Series that cannot be read.
+    pub(super) wrong: u64,
+    /// Series of version 2.0.
+    pub(super) of_version_2: u64,
+    /// There is something, and nothing that is known.
+    pub(super) is_unknown: bool,
+}
+
 /// Gives each series of a request to `take`.
-pub(super) fn read<'a>(body: &'a [u8], mut take: impl FnMut(&TimeSeries<'a>)) -> Result<(), Malformed> {
-    // All of it is looked at before anything is taken, so that a request is taken as a whole or not at all.
+pub(super) fn read<'a>(body: &'a [u8], mut take: impl FnMut(&TimeSeries<'a>)) -> Result<Beside, Malformed> {
+    // Where one field ends and the next begins is checked before anything is taken, so that a request that was cut off or is
+    // something else is refused as a whole.
+    let mut beside = Beside { is_unknown: !body.is_empty(), ..Beside::default() };
     for field in Fields::new(body) {
-        if let (1, series) = field? {
-            let series = TimeSeries::read(series.bytes()?)?;
-            series.samples().try_for_each(|sample| sample.map(drop))?;
+        let (number, value) = field?;
+        match number {
+            1 => drop(value.bytes()?),
+            5 => beside.of_version_2 += 1,
+            _ => {}
         }
+        // Series and metadata of version 1.0, symbols and series of version 2.0.
+        beside.is_unknown &= !matches!(number, 1 | 3 | 4 | 5);
     }
     for field in Fields::new(body) {
         if let (1, series) = field? {
-            take(&TimeSeries::read(series.bytes()?)?);
+            match TimeSeries::whole(series.bytes()?) {
+                Ok(series) => take(&series),
+                Err(Malformed) => beside.wrong += 1,
+            }
         }
     }
-    Ok(())
+    Ok(beside)
 }
 
 impl<'a> TimeSeries<'a> {
+    /// A series of which every sample can be read.
+    fn whole(message: &'a [u8]) -> Result<Self, Malformed> {
+        let series = Self::read(message)?;
+        series.samples().try_for_each(|sample| sample.map(drop))?;
+        Ok(series)
+    }
+
     fn read(message: &'a [u8]) -> Result<Self, Malformed> {
         let mut series = Self { message, ..Self::default() };
         for field in Fields::new(message) {

@@ -18,8 +18,9 @@ fn ctx() -> Ctx {
 /// An endpoint whose content the test changes; hangs when told so.
 #[derive(Debug, Default)]
 struct Endpoint {
-    body: Mutex<String>,
+    body: Mutex<Vec<u8>>,
     content_type: Mutex<String>,
+    content_encoding: Mutex<String>,
     /// The head of the last request.
     asked: Mutex<String>,
     hangs: AtomicBool,
@@ -27,7 +28,7 @@ struct Endpoint {
 }
 
 async fn endpoint(body: &str) -> (Arc<Endpoint>, String) {
-    let endpoint = Arc::new(Endpoint { body: Mutex::new(body.to_owned()), ..Endpoint::default() });
+    let endpoint = Arc::new(Endpoint { body: Mutex::new(body.into()), ..Endpoint::default() });
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/metrics", listener.local_addr().unwrap());
     let shared = endpoint.clone();
@@ -51,8 +52,12 @@ async fn endpoint(body: &str) -> (Arc<Endpoint>, String) {
                     if !content_type.is_empty() {
                         head.push_str(&format!("content-type: {content_type}\r\n"));
                     }
+                    let content_encoding = shared.content_encoding.lock().unwrap().clone();
+                    if !content_encoding.is_empty() {
+                        head.push_str(&format!("content-encoding: {content_encoding}\r\n"));
+                    }
                     head.push_str("\r\n");
-                    stream.write_all(format!("{head}{body}").as_bytes()).await.unwrap();
+                    stream.write_all(&[head.as_bytes(), &body].concat()).await.unwrap();
                 }
             });
         }
@@ -106,10 +111,11 @@ async fn a_series_is_shared_by_its_scrapes_and_forgotten_with_its_target() {
     for (one, two) in first.batch.metrics.iter().zip(&second.batch.metrics) {
         assert!(Arc::ptr_eq(&one.series, &two.series));
     }
-    *endpoint.body.lock().unwrap() = "# TYPE b counter\nb 3\n".to_owned();
+    *endpoint.body.lock().unwrap() = b"# TYPE b counter\nb 3\n".to_vec();
     let third = source.poll(&ctx(), &second.next).await.unwrap();
     assert_eq!(third.batch.metrics[0].series.kind, MetricKind::Counter, "a type that changed is a new series");
-    assert_eq!(source.targets[0].known.lock().unwrap().len(), 1);
+    let known = source.targets[0].known.lock().unwrap();
+    assert_eq!((known.entries.len(), known.by_text.len(), known.by_series.len()), (1, 1, 1));
 }
 
 #[tokio::test]
@@ -129,13 +135,14 @@ async fn wrong_lines_series_beyond_the_bound_and_repeats_are_counted() {
 
 #[tokio::test]
 async fn a_sample_with_a_time_of_its_own_comes_once() {
-    let (endpoint, url) = endpoint("a 1 1000\nb 1\n").await;
+    let now = ctx().now().wall.as_nanos() / 1_000_000;
+    let (endpoint, url) = endpoint(&format!("a 1 {now}\nb 1\n")).await;
     let source = source(&[("web", &url)]);
     let first = source.poll(&ctx(), &Cursor::default()).await.unwrap();
-    assert_eq!(first.batch.metrics[0].at, Timestamp::from_millis(1000));
+    assert_eq!(first.batch.metrics[0].at, Timestamp::from_millis(now));
     let second = source.poll(&ctx(), &first.next).await.unwrap();
     assert_eq!((value(&second, "web", "a"), value(&second, "web", "b")), (None, Some(1.0)));
-    *endpoint.body.lock().unwrap() = "a 2 2000\n".to_owned();
+    *endpoint.body.lock().unwrap() = format!("a 2 {}\n", now + 1000).into();
     let third = source.poll(&ctx(), &second.next).await.unwrap();
     assert_eq!((value(&third, "web", "a"), third.dropped), (Some(2.0), 0));
     assert_eq!(endpoint.n_served.load(Ordering::SeqCst), 3);
@@ -148,21 +155,23 @@ async fn openmetrics_is_asked_for_and_read_and_what_is_not_whole_is_a_failed_scr
     let mut cursor = Cursor::default();
     let mut scrape = async |content_type: &str, body: &str| {
         *endpoint.content_type.lock().unwrap() = content_type.to_owned();
-        *endpoint.body.lock().unwrap() = body.to_owned();
+        *endpoint.body.lock().unwrap() = body.into();
         let polled = source.poll(&ctx(), &cursor).await.unwrap();
         cursor = polled.next.clone();
         polled
     };
     let open = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     let text = "# TYPE a counter\n# UNIT a liters\na_total 5 2.5 # {trace_id=\"x\"} 1\na_created 1\n# EOF\n";
-    let polled = scrape(open, text).await;
+    let now = ctx().now().wall.as_nanos() / 1_000_000_000;
+    let text = text.replace("2.5", &format!("{now}.5"));
+    let polled = scrape(open, &text).await;
     let sample = &polled.batch.metrics[0];
-    assert_eq!((sample.at, sample.series.unit.as_str()), (Timestamp::from_millis(2500), "liters"));
+    assert_eq!((sample.at, sample.series.unit.as_str()), (Timestamp::from_millis(now * 1000 + 500), "liters"));
     assert_eq!((polled.dropped, value(&polled, "web", "up")), (0, Some(1.0)));
     assert_eq!(source.left_out(), ScrapeLeftOut { exemplars: 1, created: 1 });
     assert!(endpoint.asked.lock().unwrap().contains("accept: application/openmetrics-text;version=1.0.0,text/plain"));
     // Cut off: nothing of it counts, and what it held comes with the next scrape that is whole.
-    let later = text.replace("2.5", "3.5");
+    let later = text.replace(&format!("{now}.5"), &format!("{}.5", now + 1));
     let polled = scrape(open, later.strip_suffix("# EOF\n").unwrap()).await;
     assert_eq!((polled.batch.metrics.len(), value(&polled, "web", "up")), (1, Some(0.0)));
     assert!(polled.problems[0].contains("# EOF"), "{:?}", polled.problems);
@@ -171,6 +180,128 @@ async fn openmetrics_is_asked_for_and_read_and_what_is_not_whole_is_a_failed_scr
     let polled = scrape("text/html; charset=utf-8", "<html>please log in</html>").await;
     assert_eq!((value(&polled, "web", "up"), polled.dropped), (Some(0.0), 0));
     assert!(polled.problems[0].contains("`text/html`"), "{:?}", polled.problems);
+}
+
+#[tokio::test]
+async fn a_time_that_cannot_be_costs_its_sample_and_mutes_nothing() {
+    let (endpoint, url) = endpoint("").await;
+    let source = source(&[("web", &url)]);
+    let now = ctx().now().wall.as_nanos() / 1_000_000;
+    let scrape = async |content_type: &str, body: String| {
+        *endpoint.content_type.lock().unwrap() = content_type.to_owned();
+        *endpoint.body.lock().unwrap() = body.into();
+        source.poll(&ctx(), &Cursor::default()).await.unwrap()
+    };
+    let open = "application/openmetrics-text";
+    for (what, content_type, body) in [
+        ("seconds for milliseconds", "", format!("a 1 {}\n", now / 1000)),
+        ("microseconds for milliseconds", "", format!("a 1 {now}000\n")),
+        ("milliseconds for seconds", open, format!("a 1 {now}\n# EOF\n")),
+        ("0", "", "a 1 0\n".to_owned()),
+        ("an hour ahead", "", format!("a 1 {}\n", now + 3_600_000)),
+    ] {
+        let polled = scrape(content_type, body).await;
+        assert_eq!((value(&polled, "web", "a"), polled.dropped), (None, 1), "{what}");
+        assert!(polled.problems[0].contains("time too far"), "{what}: {:?}", polled.problems);
+        // Whoever has a wrong clock is up all the same.
+        assert_eq!(value(&polled, "web", "up"), Some(1.0), "{what}");
+    }
+    let polled = scrape("", format!("a 2 {now}\n")).await;
+    assert_eq!((value(&polled, "web", "a"), polled.dropped, polled.late), (Some(2.0), 0, 0));
+    // A clock that was some minutes ahead and is set right: what follows comes, and counts as late until it is new.
+    let polled = scrape("", format!("a 3 {}\n", now + 300_000)).await;
+    assert_eq!((value(&polled, "web", "a"), polled.late), (Some(3.0), 0));
+    let polled = scrape("", format!("a 4 {}\n", now + 15_000)).await;
+    assert_eq!((value(&polled, "web", "a"), polled.late), (Some(4.0), 1));
+    let polled = scrape("", format!("a 4 {}\n", now + 15_000)).await;
+    assert_eq!((value(&polled, "web", "a"), polled.late), (None, 0));
+}
+
+#[tokio::test]
+async fn a_target_of_which_nothing_can_be_read_is_down() {
+    let (endpoint, url) = endpoint("a 1\n").await;
+    let source = source(&[("web", &url)]);
+    for encoding in ["gzip", "deflate", "br", "zstd", "x-own"] {
+        *endpoint.content_encoding.lock().unwrap() = encoding.to_owned();
+        let polled = source.poll(&ctx(), &Cursor::default()).await.unwrap();
+        assert_eq!((value(&polled, "web", "up"), polled.batch.metrics.len()), (Some(0.0), 1), "{encoding}");
+        assert!(polled.problems[0].contains(encoding), "{:?}", polled.problems);
+    }
+    *endpoint.content_encoding.lock().unwrap() = "identity".to_owned();
+    for (body, up) in [
+        (&b"a 1\n"[..], 1.0),
+        // Nothing to say is no failure.
+        (b"", 1.0),
+        (b"# TYPE a counter\n", 1.0),
+        (b"a 1\nnonsense\n", 1.0),
+        (b"nonsense\n<html>\n", 0.0),
+        // Packed without saying so.
+        (b"\x1f\x8b\x08\0\0\0\0\0\xff", 0.0),
+    ] {
+        *endpoint.body.lock().unwrap() = body.to_vec();
+        let polled = source.poll(&ctx(), &Cursor::default()).await.unwrap();
+        assert_eq!(value(&polled, "web", "up"), Some(up), "{body:?}");
+        assert_eq!(polled.problems.iter().any(|problem| problem.contains("not up")), up == 0.0, "{body:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_mark_in_front_costs_nothing() {
+    let (endpoint, url) = endpoint("").await;
+    let source = source(&[("web", &url)]);
+    let text = "\u{feff}# TYPE handled counter\nhandled 41\n";
+    let utf16: Vec<u8> = text.encode_utf16().flat_map(u16::to_le_bytes).collect();
+    for body in [text.as_bytes().to_vec(), utf16] {
+        *endpoint.body.lock().unwrap() = body;
+        let polled = source.poll(&ctx(), &Cursor::default()).await.unwrap();
+        assert_eq!((polled.batch.metrics[0].series.kind, polled.dropped), (MetricKind::Counter, 0));
+    }
+    *endpoint.body.lock().unwrap() = "\u{feff}handled_total 41\n".into();
+    let polled = source.poll(&ctx(), &Cursor::default()).await.unwrap();
+    assert_eq!((value(&polled, "web", "handled_total"), polled.dropped), (Some(41.0), 0));
+}
+
+#[tokio::test]
+async fn series_that_fall_onto_one_are_said_once() {
+    let (endpoint, url) =
+        endpoint("# TYPE hits_total counter\nhits_total{service=\"a\"} 1\nhits_total{service=\"b\"} 9\n").await;
+    let source = source(&[("web", &url)]);
+    let polled = source.poll(&ctx(), &Cursor::default()).await.unwrap();
+    assert_eq!((polled.batch.metrics.len(), polled.dropped), (3, 0));
+    assert_eq!(polled.problems.len(), 1);
+    assert!(polled.problems[0].contains("2 series of `hits_total`"), "{:?}", polled.problems);
+    assert!(source.poll(&ctx(), &polled.next).await.unwrap().problems.is_empty());
+    // Another one of the same metric, and another metric.
+    endpoint
+        .body
+        .lock()
+        .unwrap()
+        .extend_from_slice(b"hits_total{service=\"c\"} 1\nb{service=\"a\"} 1\nb{service=\"b\"} 1\n");
+    let polled = source.poll(&ctx(), &polled.next).await.unwrap();
+    assert_eq!(polled.problems.len(), 1);
+    assert!(polled.problems[0].contains("2 series of `b`"), "{:?}", polled.problems);
+}
+
+#[tokio::test]
+async fn a_series_is_known_by_its_set_of_labels() {
+    let now = ctx().now().wall.as_nanos() / 1_000_000;
+    let (endpoint, url) = endpoint(&format!("a{{x=\"1\",y=\"2\"}} 1 {now}\n")).await;
+    let source = source(&[("web", &url)]);
+    let first = source.poll(&ctx(), &Cursor::default()).await.unwrap();
+    // The same sample with its labels in another order was given already, and twice in one answer it is one too many.
+    for body in [
+        format!("a{{y=\"2\",x=\"1\"}} 1 {now}\n"),
+        format!("a{{ y=\"2\", x=\"1\", }} 1 {now}\n"),
+        format!("a{{y=\"2\",z=\"\",x=\"1\"}} 1 {now}\n"),
+    ] {
+        *endpoint.body.lock().unwrap() = body.clone().into();
+        let polled = source.poll(&ctx(), &first.next).await.unwrap();
+        assert_eq!((polled.batch.metrics.len(), polled.dropped), (1, 0), "{body}");
+    }
+    *endpoint.body.lock().unwrap() = "a{x=\"1\",y=\"2\"} 1\na{y=\"2\",x=\"1\"} 1\n".into();
+    let polled = source.poll(&ctx(), &first.next).await.unwrap();
+    assert_eq!((polled.batch.metrics.len(), polled.dropped), (2, 1));
+    assert!(Arc::ptr_eq(&polled.batch.metrics[0].series, &first.batch.metrics[0].series));
 }
 
 #[tokio::test]
@@ -188,12 +319,12 @@ impl laws::Supply for Filler {
         let mut body = self.0.body.lock().unwrap();
         for _ in 0..n {
             let line = format!("a{{n=\"{}\"}} 1\n", body.len());
-            body.push_str(&line);
+            body.extend_from_slice(line.as_bytes());
         }
     }
 
     async fn spoil(&self, n: usize) -> u64 {
-        self.0.body.lock().unwrap().push_str(&"no value\n".repeat(n));
+        self.0.body.lock().unwrap().extend_from_slice("no value\n".repeat(n).as_bytes());
         n as u64
     }
 

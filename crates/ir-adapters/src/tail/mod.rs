@@ -1,6 +1,14 @@
 //! Log files with one JSON object a line, read as they grow: rotation, truncation and half-written lines included.
 //!
-//! A line that is no JSON object still becomes a record, as its raw text: a process that dies often says so in plain words.
+//! A line that is no JSON object still becomes a record, as its raw text: a process that dies often says so in plain words. JSON that
+//! is nearly right (`NaN`, halves of characters, wrong escapes) is read all the same.
+//!
+//! Where a configured field is not in a line, the names of common formats are looked up (`message`, `fields.message`,
+//! `short_message`, `timestamp`, `severity`, `PRIORITY` ...). Levels are those of [`LogLevel::parse`](ir_core::LogLevel::parse), and a
+//! field `severity_number` counts as OpenTelemetry does. A line without any message has its whole text as one.
+//!
+//! Terminal control sequences, byte order marks and the NUL bytes of a hole (left where a file was emptied while its writer went on)
+//! are no content. A file that begins with the byte order mark of UTF-16 is read as such.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -12,10 +20,12 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::blocking;
+use crate::shared::times;
 
 mod line;
 mod position;
 mod read;
+mod rotation;
 #[cfg(test)]
 mod tests;
 
@@ -39,11 +49,13 @@ pub struct TailConfig {
     pub name: String,
     /// The files.
     pub file: Vec<TailFile>,
-    /// The field with the time: RFC 3339 text, or a number of seconds, milli-, micro- or nanoseconds since 1970. `ts`.
+    /// The field with the time: RFC 3339 text, or a number of seconds, milli-, micro- or nanoseconds since 1970. Dots lead into
+    /// objects, here and below. `ts`.
     pub time_field: String,
     /// The field with the level. `level`.
     pub level_field: String,
-    /// The field with the message. `msg`. All other fields become fields of the record.
+    /// The field with the message, such as `fields.message` of Rust's `tracing`. `msg`. All other fields become fields of the
+    /// record.
     pub message_field: String,
     /// Whether a file that is there at the first poll is read from its beginning; otherwise only what is added later. false.
     /// Files that appear later are always read whole.
@@ -54,6 +66,11 @@ pub struct TailConfig {
     /// The most that one poll reads of one file; the next poll goes on from there. 4 MiB.
     #[schemars(range(min = 1))]
     pub max_poll_bytes: usize,
+    /// How far ahead of our clock the time of a line may be, in milliseconds. A line beyond it is taken as of its reading, which
+    /// is a problem of the poll. 600,000.
+    pub max_ahead_ms: u64,
+    /// How old the time of a line may be, in milliseconds. A line beyond it is taken in the same way. 315,360,000,000: ten years.
+    pub max_age_ms: u64,
 }
 
 impl Default for TailConfig {
@@ -67,6 +84,8 @@ impl Default for TailConfig {
             from_start: false,
             max_line_bytes: 64 << 10,
             max_poll_bytes: 4 << 20,
+            max_ahead_ms: times::MAX_AHEAD_MS,
+            max_age_ms: times::MAX_AGE_MS,
         }
     }
 }
@@ -76,12 +95,14 @@ impl Default for TailConfig {
 /// # Guarantees
 ///
 /// Every complete line is given once: after a rename (the usual rotation) the rest of the old file is looked for beside the new
-/// one; a line without its end waits until it has one. The cursor alone says where to go on, so that a restart loses nothing.
+/// one, and so are the files of further rotations since the last poll (`app.log.1`, `app.log-20261130`), oldest first; a line
+/// without its end waits until it has one. The cursor alone says where to go on, so that a restart loses nothing.
 ///
 /// # Caveats
 ///
-/// Lines written just before a file is truncated, or before a rotated file is deleted, can be gone before anybody read them;
-/// this is told in `problems`, since nobody can count them.
+/// Lines written just before a file is truncated, or before a rotated file is deleted, can be gone before they are read; this is a
+/// problem of the poll, since they cannot be counted. A file that was rotated and packed before it was read is dropped and
+/// counted as one.
 #[derive(Debug)]
 pub struct TailSource {
     config: Arc<TailConfig>,

@@ -1,6 +1,6 @@
 //! Where each file is read on: the content of the cursor.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use ir_core::{Cursor, Error, ErrorKind, Result};
 use serde::{Deserialize, Serialize};
@@ -22,6 +22,16 @@ pub(super) struct Position {
     /// Whether a line that is too long is being passed over.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(super) passing: bool,
+    /// Files that had the name before and were there at the last poll: none of them is unread.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub(super) siblings: BTreeSet<String>,
+}
+
+impl Position {
+    /// The beginning of a file.
+    pub(super) fn of(inode: u64, siblings: BTreeSet<String>) -> Self {
+        Self { inode, siblings, ..Self::default() }
+    }
 }
 
 /// Where every file is read on, by its path.

@@ -210,6 +210,132 @@ async fn it_keeps_every_law_as_itself_in_a_box_and_in_an_arc() {
     keeps_every_law(|source| Box::new(Arc::new(source))).await;
 }
 
+fn rotate(path: &Path) {
+    let name = |n: u32| path.with_file_name(format!("log.{n}"));
+    for n in (1..60).rev().filter(|n| name(*n).exists()) {
+        std::fs::rename(name(n), name(n + 1)).unwrap();
+    }
+    std::fs::rename(path, name(1)).unwrap();
+}
+
+#[tokio::test]
+async fn files_of_several_rotations_between_two_polls_are_all_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("log");
+    let mut reader = Reader::new(&path, true);
+    add(&path, "old\n");
+    assert_eq!(reader.all().await, ["old"]);
+    rotate(&path);
+    add(&path, "a\n");
+    assert_eq!(reader.all().await, ["a"]);
+    // Two, then three at once, with a line that had no end; the last of them is longer than one poll takes.
+    rotate(&path);
+    add(&path, "b\n");
+    rotate(&path);
+    add(&path, "c\n");
+    assert_eq!(reader.all().await, ["b", "c"]);
+    for text in ["d\nno end", &"e\n".repeat(150), ""] {
+        rotate(&path);
+        add(&path, text);
+    }
+    rotate(&path);
+    add(&path, "f\n");
+    let mut expected = vec!["d".to_owned(), "no end".to_owned()];
+    expected.extend(std::iter::repeat_n("e".to_owned(), 150));
+    expected.push("f".to_owned());
+    assert_eq!(reader.all().await, expected);
+    assert_eq!((reader.dropped, reader.problems.len()), (0, 0));
+}
+
+#[tokio::test]
+async fn a_file_that_was_packed_before_it_was_read_is_counted() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("log");
+    let mut reader = Reader::new(&path, true);
+    add(&path, "a\n");
+    assert_eq!(reader.all().await, ["a"]);
+    let read = path.with_file_name("log-20261128");
+    std::fs::rename(&path, &read).unwrap();
+    // Of the file between there is only what packed it, which keeps its time.
+    let packed = path.with_file_name("log-20261129.gz");
+    add(&packed, "packed");
+    let later = read.metadata().unwrap().modified().unwrap() + std::time::Duration::from_secs(5);
+    std::fs::File::options().append(true).open(&packed).unwrap().set_modified(later).unwrap();
+    add(&path, "c\n");
+    assert_eq!(reader.all().await, ["c"]);
+    assert_eq!(reader.dropped, 1);
+    assert!(reader.problems[0].contains("packed before"), "{:?}", reader.problems);
+    // One that was read and packed afterwards is none of these.
+    rotate(&path);
+    add(&path, "d\n");
+    let first = path.with_file_name("log-20261128.gz");
+    add(&first, "packed");
+    let time = read.metadata().unwrap().modified().unwrap();
+    std::fs::File::options().append(true).open(&first).unwrap().set_modified(time).unwrap();
+    std::fs::remove_file(&read).unwrap();
+    assert_eq!(reader.all().await, ["d"]);
+    assert_eq!(reader.dropped, 1);
+}
+
+#[tokio::test]
+async fn marks_holes_and_colours_are_not_part_of_a_line() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("log");
+    // The hole is longer than any line may be.
+    add(&path, "\u{feff}{\"level\":\"error\",\"msg\":\"first\"}\n");
+    add(&path, &"\0".repeat(700));
+    add(&path, "{\"level\":\"warn\",\"msg\":\"after\"}\n\u{1b}[31mplain\u{1b}[0m words\r\n\0\0\n");
+    let mut reader = Reader::new(&path, true);
+    let mut levels = Vec::new();
+    let mut messages = Vec::new();
+    loop {
+        let polled = reader.source.poll(&ctx(), &reader.cursor).await.unwrap();
+        assert_eq!((polled.dropped, polled.problems.len()), (0, 0));
+        if polled.next == reader.cursor {
+            break;
+        }
+        reader.cursor = polled.next;
+        levels.extend(polled.batch.logs.iter().map(|line| line.level));
+        messages.extend(polled.batch.logs.into_iter().map(|line| line.message));
+    }
+    assert_eq!(messages, ["first", "after", "plain words"]);
+    assert_eq!(levels, [Some(ir_core::LogLevel::Error), Some(ir_core::LogLevel::Warn), None]);
+}
+
+#[tokio::test]
+async fn utf_16_is_read_by_its_mark() {
+    let dir = tempfile::tempdir().unwrap();
+    for (name, order) in [("le", u16::to_le_bytes as fn(u16) -> [u8; 2]), ("be", u16::to_be_bytes)] {
+        let path = dir.path().join(name);
+        let add = |text: &str| {
+            let bytes: Vec<u8> = text.encode_utf16().flat_map(order).collect();
+            let mut file = std::fs::OpenOptions::new().create(true).append(true).open(&path).unwrap();
+            file.write_all(&bytes).unwrap();
+        };
+        add("\u{feff}old\r\n");
+        let (mut whole, mut tail) = (Reader::new(&path, true), Reader::new(&path, false));
+        assert_eq!(tail.all().await, [""; 0], "{name}");
+        // A character whose half is a line end, and a line that is not finished.
+        add("{\"msg\":\"wide \u{10a}\u{e9}\"}\r\nhal");
+        assert_eq!(whole.all().await, ["old", "wide \u{10a}\u{e9}"], "{name}");
+        assert_eq!(tail.all().await, ["wide \u{10a}\u{e9}"], "{name}");
+        add("f\n");
+        assert_eq!((whole.all().await, tail.all().await), (vec!["half".to_owned()], vec!["half".to_owned()]), "{name}");
+    }
+}
+
+#[tokio::test]
+async fn a_time_that_cannot_be_is_a_problem_and_loses_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("log");
+    add(&path, "{\"ts\":9e18,\"msg\":\"ahead\"}\n{\"msg\":\"next\"}\n");
+    let ctx = ctx();
+    let polled = source(&path, true).poll(&ctx, &Cursor::default()).await.unwrap();
+    assert_eq!((polled.batch.logs.len(), polled.dropped), (2, 0));
+    assert!(polled.batch.logs.iter().all(|line| line.at <= ctx.now().wall));
+    assert!(polled.problems[0].contains("too far in the future"), "{:?}", polled.problems);
+}
+
 #[derive(Debug, Clone)]
 enum Op {
     /// Writes so many characters of the next lines; a line has its number and a few more.
@@ -238,23 +364,21 @@ proptest! {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("log");
         let text: String = (0..2000).map(|n| format!("line {n}\n")).collect();
-        let (mut written, mut n_rotated) = (0, 0);
+        let mut written = 0;
         let mut reader = Reader::new(&path, true);
-        let mut found = Vec::new();
+        let mut found = runtime.block_on(reader.poll()).unwrap();
         for op in ops {
             match op {
                 Op::Write(n) => {
                     add(&path, &text[written..written + n]);
                     written += n;
                 }
-                // A program ends its line before it changes files, and is not so quick that two rotations pass unseen.
+                // A program ends its line before it changes files. It may be quicker than polls.
                 Op::Rotate if path.exists() => {
                     let end = written + text[written..].find('\n').unwrap() + 1;
                     add(&path, &text[written..end]);
                     written = end;
-                    found.extend(runtime.block_on(reader.poll()).unwrap());
-                    n_rotated += 1;
-                    std::fs::rename(&path, dir.path().join(format!("log.{n_rotated}"))).unwrap();
+                    rotate(&path);
                 }
                 Op::Rotate => {}
                 Op::Poll => found.extend(runtime.block_on(reader.poll()).unwrap()),

@@ -3,8 +3,11 @@
 use super::scan::is_space;
 
 /// Keys under which writers put the message, best first.
-const KEYS: [&[u8]; 9] =
-    [b"msg", b"message", b"log", b"MESSAGE", b"@message", b"event", b"body", b"text", b"short_message"];
+const KEYS: [&[u8]; 11] =
+    [b"msg", b"message", b"log", b"MESSAGE", b"@message", b"event", b"body", b"text", b"short_message", b"@m", b"@mt"];
+
+/// The object in which Rust's `tracing` puts its message.
+const NESTED: &[u8] = b"fields";
 
 /// How deep structures may nest before a line is taken as plain text.
 const DEPTH: usize = 32;
@@ -28,7 +31,7 @@ fn better(best: &mut Option<(usize, (usize, usize))>, key: &[u8], span: (usize, 
 
 /// Walks the top level of an object. Escapes stay as they are written: they are constant where the text is.
 fn json(line: &[u8]) -> Option<&[u8]> {
-    let mut best = None;
+    let (mut best, mut nested) = (None, None);
     let mut at = 1;
     loop {
         at = skip_space(line, at);
@@ -48,7 +51,15 @@ fn json(line: &[u8]) -> Option<&[u8]> {
             better(&mut best, key, (at + 1, end));
             at = end + 1;
         } else {
-            at = value_end(line, at);
+            let end = value_end(line, at);
+            if key == NESTED
+                && line.get(at) == Some(&b'{')
+                && best.is_none()
+                && let Some(message) = line.get(at..end).and_then(json)
+            {
+                nested = Some(message);
+            }
+            at = end;
         }
         at = skip_space(line, at);
         if line.get(at) != Some(&b',') {
@@ -56,7 +67,7 @@ fn json(line: &[u8]) -> Option<&[u8]> {
         }
         at += 1;
     }
-    best.and_then(|(_, (from, to))| line.get(from..to)).filter(|message| !message.is_empty())
+    best.and_then(|(_, (from, to))| line.get(from..to)).filter(|message| !message.is_empty()).or(nested)
 }
 
 fn skip_space(line: &[u8], mut at: usize) -> usize {

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeSet;
 
+use ir_core::LogLevel;
 use serde::{Deserialize, Serialize};
 
 use super::hash;
@@ -196,7 +197,7 @@ fn kind(text: &[u8]) -> Kind {
     if text.strip_suffix(b",").unwrap_or(text).iter().all(u8::is_ascii_digit) {
         return Kind::Number;
     }
-    if words::level(words::packed(bare)) {
+    if LogLevel::of_word(bare).is_some() {
         return Kind::Level;
     }
     match (text.first(), text.last()) {

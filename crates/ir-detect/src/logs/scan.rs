@@ -115,9 +115,16 @@ pub(super) fn scan(message: &[u8], cap: usize, pieces: &mut Vec<Piece>) {
             continue;
         }
         let mut class = 0;
+        let dense = is_dense(&message[at..]);
         while at < message.len() {
-            let of = CLASS[message[at] as usize];
+            let byte = message[at];
+            let of = CLASS[byte as usize];
             if of & SPLIT != 0 || (of & DOT != 0 && message.get(at + 1) == Some(&b'.')) {
+                break;
+            }
+            // Where a script without blanks begins or ends, so does a word: a number in a sentence is not the sentence.
+            let begins = !(0x80..DENSE_FROM).contains(&byte);
+            if at > start && begins && (dense || byte >= DENSE_FROM) && is_dense(&message[at..]) != dense {
                 break;
             }
             class |= of;
@@ -143,6 +150,27 @@ pub(super) fn scan(message: &[u8], cap: usize, pieces: &mut Vec<Piece>) {
         pieces.push(Piece { variable, word, ..piece(gap, start, at, class, separators, token) });
     }
     settle(message, pieces);
+}
+
+/// The first byte, in UTF-8, of characters from U+0800 on.
+const DENSE_FROM: u8 = 0xe0;
+
+/// Whether a text begins with a character of a script that is written without blanks between words (Han, Hiragana, Katakana, Thai,
+/// Lao, Myanmar, Khmer), or in which numbers and endings stand at words without one (Hangul).
+///
+/// Source: Unicode Standard Annex #14, line breaking classes ID, SA, H2 and H3.
+fn is_dense(text: &[u8]) -> bool {
+    match text {
+        [0xe0, second, ..] => matches!(second, 0xb8..=0xbb),
+        [0xe1, second, third, ..] => matches!(second, 0x80..=0x81 | 0x9e..=0x9f) || (*second == 0x82 && *third < 0xa0),
+        // Marks of punctuation of these scripts, kana, and Han up to the end of Hangul.
+        [0xe3, second, ..] => *second >= 0x80,
+        [0xe4..=0xec, ..] => true,
+        [0xed, second, ..] => *second <= 0x9f,
+        [0xef, second, ..] => matches!(second, 0xa4..=0xab | 0xbc | 0xbd),
+        [0xf0, second, ..] => matches!(second, 0xa0..=0xb3),
+        _ => false,
+    }
 }
 
 /// Where the value in quotes that begins at `at` ends: all of it is one value, blanks and quotes too.

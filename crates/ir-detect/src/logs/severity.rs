@@ -22,6 +22,9 @@ pub(super) enum Severity {
 const HEAD: usize = 160;
 const BODY: usize = 512;
 
+/// Words after which a level stands.
+const NAMES: [&[u8]; 5] = [b"level", b"lvl", b"severity", b"loglevel", b"levelname"];
+
 const FAILURE: [&str; 18] = [
     "abort",
     "aborted",
@@ -61,26 +64,28 @@ const ELSEWHERE_ENDS: [&str; 5] =
 impl Severity {
     /// The record's level where its source knows it or the line names it; of the rest it is [`Severity::of_words`] that tells.
     pub(super) fn level(record: &LogRecord) -> Option<Self> {
-        match record.level {
-            Some(LogLevel::Fatal) => Some(Self::Fatal),
-            Some(LogLevel::Error) => Some(Self::Error),
-            Some(_) => Some(Self::Plain),
-            None => Self::level_in(record.message.as_bytes()),
-        }
+        record.level.map(Self::from).or_else(|| Self::level_in(record.message.as_bytes()))
     }
 
     fn level_in(line: &[u8]) -> Option<Self> {
-        let mut before: &[u8] = b"";
-        for word in words(&line[..line.len().min(HEAD)]) {
-            let named = [&b"level"[..], b"lvl", b"severity"].iter().any(|name| before.eq_ignore_ascii_case(name));
+        let head = &line[..line.len().min(HEAD)];
+        // Where the name of a level ended right before.
+        let mut named: Option<usize> = None;
+        let mut at = 0;
+        for word in words(head).chain([&b""[..]]) {
+            // Words are separated by everything that is no letter.
+            let start = at + head[at..].iter().position(u8::is_ascii_alphabetic).unwrap_or(head.len() - at);
             // A level is written large, or after its name; other words of a sentence are not.
-            let large = word.iter().all(u8::is_ascii_uppercase);
-            if (named || large)
-                && let Some(found) = level(word)
-            {
-                return Some(found);
+            let found = match named {
+                Some(end) => number_in(&head[end..start]).and_then(LogLevel::of_number).or(LogLevel::of_word(word)),
+                None if word.iter().all(u8::is_ascii_uppercase) => LogLevel::of_free_word(word),
+                None => None,
+            };
+            if let Some(level) = found {
+                return Some(level.into());
             }
-            before = word;
+            at = start + word.len();
+            named = NAMES.iter().any(|name| word.eq_ignore_ascii_case(name)).then_some(at);
         }
         None
     }
@@ -114,14 +119,21 @@ fn words(text: &[u8]) -> impl Iterator<Item = &[u8]> {
     text.split(|byte| !byte.is_ascii_alphabetic()).filter(|word| !word.is_empty())
 }
 
-fn level(word: &[u8]) -> Option<Severity> {
-    const LEVELS: [(&[&str], Severity); 3] = [
-        (&["FATAL", "CRITICAL", "CRIT", "PANIC", "EMERG", "EMERGENCY", "ALERT"], Severity::Fatal),
-        (&["ERROR", "ERR", "SEVERE"], Severity::Error),
-        (&["WARN", "WARNING", "INFO", "NOTICE", "DEBUG", "TRACE"], Severity::Plain),
-    ];
-    let is = |names: &[&str]| names.iter().any(|name| word.eq_ignore_ascii_case(name.as_bytes()));
-    LEVELS.into_iter().find(|(names, _)| is(names)).map(|(_, level)| level)
+/// The number between the name of a level and the next word, as in `"level":50,"msg"`.
+fn number_in(between: &[u8]) -> Option<i64> {
+    let from = between.iter().position(|byte| !matches!(byte, b'"' | b':' | b'=' | b' '))?;
+    let digits = between[from..].iter().take_while(|byte| byte.is_ascii_digit()).count();
+    std::str::from_utf8(&between[from..from + digits]).ok()?.parse().ok()
+}
+
+impl From<LogLevel> for Severity {
+    fn from(level: LogLevel) -> Self {
+        match level {
+            LogLevel::Fatal => Self::Fatal,
+            LogLevel::Error => Self::Error,
+            _ => Self::Plain,
+        }
+    }
 }
 
 #[cfg(test)]
@@ -134,6 +146,13 @@ mod tests {
             ("10:00:01 ERROR o.s.Orders#68 could not reach stock", Severity::Error),
             ("time=10:00 level=error msg=\"x\"", Severity::Error),
             ("{\"severity\":\"CRITICAL\",\"message\":\"x\"}", Severity::Fatal),
+            // The words and numbers of other products.
+            ("{\"level\":50,\"time\":1767225600000,\"msg\":\"x\"}", Severity::Error),
+            ("lvl=eror msg=x", Severity::Error),
+            ("level=dpanic msg=x", Severity::Fatal),
+            ("msg=x level=3", Severity::Error),
+            ("level 3 reached, ok", Severity::Error),
+            ("{\"level\":30,\"msg\":\"error\"}", Severity::Plain),
             // A level that is harmless wins over words behind it.
             ("10:00:01 INFO retry after error and timeout", Severity::Plain),
             ("sshd[7]: error: connection refused", Severity::Suspect),

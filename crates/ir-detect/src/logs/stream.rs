@@ -1,5 +1,6 @@
 //! The templates of one stream: the exact path, the miss path, and what happens when memory is short.
 
+use ir_core::text::plain_bytes;
 use serde::{Deserialize, Serialize};
 
 use super::form::{self, Form};
@@ -141,6 +142,9 @@ impl Stream {
     /// Reads one line.
     pub(super) fn observe(&mut self, line: &[u8], config: &MinerConfig, scratch: &mut Scratch) -> Seat {
         let line = &line[..line.len().min(config.max_line_bytes)];
+        // Colours and marks are in front of levels, times and words, and none of them.
+        let plain = plain_bytes(line);
+        let line = plain.as_ref();
         let line = fields::message(line).unwrap_or(line);
         if !self.settled {
             self.learn(line, config, scratch);

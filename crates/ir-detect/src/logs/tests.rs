@@ -123,3 +123,43 @@ fn limits_that_are_too_small_are_refused_by_name() {
     let problems = TemplateMiner::new(config).unwrap_err();
     assert_eq!(problems.problems().len(), 2);
 }
+
+#[test]
+fn colours_and_marks_are_not_part_of_a_line() {
+    let mut miner = miner();
+    let stream = miner.stream("shop");
+    let mut template = |line: &str| {
+        let id = miner.observe(stream, line.as_bytes()).id;
+        miner.template(id).unwrap()
+    };
+    assert_eq!(template("\u{1b}[32mlink up\u{1b}[0m"), "link up");
+    assert_eq!(template("\u{1b}[32mlink down\u{1b}[0m"), "link down");
+    assert_eq!(template("\u{feff}link up"), "link up");
+    assert_eq!(template("\0\0link down"), "link down");
+    // Coloured keys of logfmt, the title of a window, and colours that were escaped on their way.
+    assert_eq!(template("\u{1b}[36mlevel\u{1b}[0m=info \u{1b}[36mmsg\u{1b}[0m=\"took order\" n=7"), "took order");
+    assert_eq!(template("\u{1b}]0;shop\u{7}link up"), "link up");
+    assert_eq!(
+        template("{\"level\":\"\\u001b[31merror\\u001b[39m\",\"msg\":\"\\u001b[31mdisk full\\u001b[0m\"}"),
+        "disk full"
+    );
+    // The message of Rust's `tracing` stands one level deeper.
+    assert_eq!(
+        template("{\"level\":\"INFO\",\"fields\":{\"message\":\"db is back\",\"n\":7},\"target\":\"a\"}"),
+        "db is back"
+    );
+}
+
+#[test]
+fn a_coloured_header_is_peeled_off() {
+    let mut miner = miner();
+    let stream = miner.stream("shop");
+    let mut last = None;
+    for n in 0..40 {
+        let line = format!(
+            "\u{1b}[2m2026-01-01T00:00:{n:02}.000001Z\u{1b}[0m \u{1b}[32m INFO\u{1b}[0m \u{1b}[2mshop::db\u{1b}[0m\u{1b}[2m:\u{1b}[0m stored order {n}"
+        );
+        last = Some(miner.observe(stream, line.as_bytes()).id);
+    }
+    assert_eq!(miner.template(last.unwrap()).as_deref(), Some("stored order <*>"));
+}

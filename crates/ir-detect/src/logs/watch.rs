@@ -1,10 +1,12 @@
 //! Watches the lines of all entities: steps of time, the budget of false alarms, and what is told.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use ir_core::anomaly::Direction;
 use ir_core::signal::LogRecord;
+use ir_core::text::plain;
 use ir_core::{Anomaly, EntityId, Result, Symptom, Timestamp};
 use serde::{Deserialize, Serialize};
 
@@ -129,6 +131,15 @@ impl Watch {
         }
         let Some(watched) = self.entities.get_mut(&record.entity) else { return Ok(()) };
         let stream = miner.stream(record.entity.as_str());
+        // Levels, places in the code and ids are looked for in the same text as templates.
+        let coloured;
+        let record = match plain(&record.message) {
+            Cow::Borrowed(_) => record,
+            Cow::Owned(message) => {
+                coloured = LogRecord { message, ..record.clone() };
+                &coloured
+            }
+        };
         let observed = miner.observe(stream, record.message.as_bytes());
         match watched.line(record, observed.id, &mut self.elsewhere, &mut self.room, config) {
             Some(fatal) => {

@@ -56,12 +56,6 @@ table! {
     anchor: "user" "username" "hostname" "rhost" "ruser"
 }
 
-table! {
-    /// How severe a line is.
-    level: "trace" "debug" "info" "notice" "warn" "warning" "error" "err" "crit" "critical" "fatal" "severe" "alert"
-        "emerg" "panic" "failure" "v" "d" "i" "w" "e" "f"
-}
-
 /// `for`, as in "for NAME from ADDRESS".
 pub(super) const FOR: u64 = pack("for");
 /// `from`, as in "for NAME from ADDRESS".

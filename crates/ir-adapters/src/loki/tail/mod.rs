@@ -6,6 +6,10 @@
 //! what is received while it begins the order of events at the server is not promised. So every connection is filled up twice
 //! by range queries: at once, from where the last poll stood, and once more when lines of its beginning are as old as lines get.
 //! A line that comes by two ways is given once.
+//!
+//! While the server is away, agents keep what it refuses and send it again, so that lines of a break arrive long after it, and some of
+//! them before the new connection listens. The time of a break is therefore read again and again, at doubling distances, for as long as
+//! agents may repeat.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -13,7 +17,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures::StreamExt as _;
 use ir_core::config::Problem;
-use ir_core::{ConfigError, Ctx, Cursor, Error, ErrorKind, Polled, Result, SignalSource};
+use ir_core::{ConfigError, Ctx, Cursor, Error, ErrorKind, Polled, Result, SignalSource, Timestamp};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio_tungstenite::WebSocketStream;
@@ -27,7 +31,10 @@ use super::position::Position;
 use super::seen::Seen;
 use super::{COMPONENT, Gathered, LokiConfig, LokiQuery, LokiSource};
 use crate::http::{HttpClient, HttpConfig, Wire, encode};
+use crate::shared::times::MAX_AHEAD_MS;
 
+/// The most breaks of which late lines are looked for at once.
+const MAX_GAPS: usize = 8;
 /// The most lines that a cursor holds as given already.
 const MAX_SEEN: usize = 20_000;
 
@@ -48,6 +55,8 @@ pub struct LokiTailConfig {
     /// How late lines may come, in milliseconds, for none to be missed while there is no connection. Within it, lines that were
     /// given are remembered in the cursor. 5,000.
     pub lag_ms: u64,
+    /// How long after a break lines of it may still arrive, in milliseconds, because agents repeat what was refused. 60,000.
+    pub catch_up_ms: u64,
     /// How far back the first poll begins, in milliseconds. 0.
     pub backfill_ms: u64,
     /// The most lines of one page of a range query: not more than the server's `max_entries_limit_per_query`. 5,000.
@@ -83,6 +92,7 @@ impl Default for LokiTailConfig {
             tenant: None,
             entity_labels,
             lag_ms,
+            catch_up_ms: 60_000,
             backfill_ms,
             page,
             max_pages,
@@ -97,12 +107,15 @@ impl Default for LokiTailConfig {
 
 /// Reads log lines from Loki as they come in.
 ///
-/// Lines are those of [`LokiSource`]. A line older than `lag_ms` that comes over a standing connection is given and counted as late;
-/// one that comes while there is none is missed, as by a range query. What the server leaves out because it is not read fast
-/// enough is filled up like a gap. A connection is kept between polls and read only in them; no task runs beside.
+/// Lines are those of [`LokiSource`]. A line older than `lag_ms` that comes over a standing connection is given and counted as late,
+/// and so is a line of the time of a break that arrives within `catch_up_ms` after it. What the server leaves out because it is not
+/// read fast enough is filled up like a gap; of it, what is older than `lag_ms` is dropped and counted. A line whose time is ahead of
+/// our clock by more than ten minutes is taken as of now, which is a problem of the poll. A connection is kept between polls and
+/// read only in them; no task runs beside.
 ///
-/// The cursor holds the time before which everything was given, and short digests of what was given behind it, at most 20,000:
-/// where more lines come within `lag_ms`, the time in which late lines are found after a break is shorter.
+/// The cursor holds the time before which everything was given, and short digests of what was given behind it and within a break, at
+/// most 20,000: where more lines come within `lag_ms`, the time in which late lines are found after a break is shorter, and where
+/// more lines are of a break, late ones of it are no longer looked for, which is a problem of the poll.
 #[derive(Debug)]
 pub struct LokiTail {
     config: LokiTailConfig,
@@ -124,14 +137,43 @@ struct Link {
     fill: Option<Fill>,
     /// Nothing of its beginning is missing any more.
     settled: bool,
+    /// Breaks before it, as long as lines of them may still arrive.
+    gaps: Vec<Gap>,
+}
+
+/// A time without a connection. All times are nanoseconds since 1970.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Gap {
+    /// Everything before was given.
+    #[serde(with = "super::position::text")]
+    from: i64,
+    /// When the next connection began.
+    #[serde(with = "super::position::text")]
+    until: i64,
+    /// When it is read the next time.
+    #[serde(with = "super::position::text")]
+    next: i64,
+    /// When it is read the last time.
+    #[serde(with = "super::position::text")]
+    ends: i64,
 }
 
 #[derive(Debug)]
 struct Fill {
     position: Position,
     until: i64,
-    /// It began when lines of the beginning were as old as lines get.
-    settles: bool,
+    purpose: Purpose,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Purpose {
+    /// What came while there was no connection.
+    Begins,
+    /// What the connection may have missed when it began, read when such lines are as old as lines get.
+    Settles,
+    /// What arrives late of a break.
+    CatchesUp,
 }
 
 impl std::fmt::Debug for Link {
@@ -150,6 +192,8 @@ struct Mark {
     /// What was given from then on.
     #[serde(default)]
     seen: Seen,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    gaps: Vec<Gap>,
 }
 
 impl LokiTail {
@@ -198,7 +242,13 @@ impl LokiTail {
     }
 
     fn lag(&self) -> i64 {
-        i64::try_from(self.config.lag_ms.saturating_mul(1_000_000)).unwrap_or(i64::MAX)
+        nanos(self.config.lag_ms)
+    }
+
+    /// The break that ends with a connection.
+    fn gap(&self, from: i64, opened: i64) -> Gap {
+        let next = opened.saturating_add(self.lag());
+        Gap { from, until: opened, next, ends: opened.saturating_add(nanos(self.config.catch_up_ms)).max(next) }
     }
 
     /// A new connection. It begins with lines so old that they may have been received last; older ones are in the gap from `at` on.
@@ -231,21 +281,41 @@ impl LokiTail {
         let socket = ctx.run(COMPONENT, shake).await?;
         let now = ctx.now();
         let until = now.wall.as_nanos().saturating_add(1);
-        let fill = Fill { position: Position::at(at), until, settles: false };
-        Ok(Link { socket, cursor: cursor.clone(), opened, heard: now.mono_ns, fill: Some(fill), settled: false })
+        let fill = Some(Fill { position: Position::at(at), until, purpose: Purpose::Begins });
+        Ok(Link { socket, cursor: cursor.clone(), opened, heard: now.mono_ns, fill, settled: false, gaps: Vec::new() })
     }
 
-    /// Goes on filling the gap, if there is one.
-    async fn fill(&self, ctx: &Ctx, link: &mut Link, at: i64, gathered: &mut Gathered) -> Result<()> {
+    /// Goes on filling the gap, if there is one, and counts what arrived late.
+    async fn fill(&self, ctx: &Ctx, link: &mut Link, at: i64, gathered: &mut Gathered, late: &mut u64) -> Result<()> {
         let now = ctx.now().wall.as_nanos();
         if link.fill.is_none() && !link.settled && now >= link.opened.saturating_add(self.lag()) {
-            link.fill = Some(Fill { position: Position::at(at), until: now.saturating_add(1), settles: true });
+            let (position, until) = (Position::at(at), now.saturating_add(1));
+            link.fill = Some(Fill { position, until, purpose: Purpose::Settles });
+        }
+        if let Some(gap) = link.gaps.iter().find(|gap| link.fill.is_none() && now >= gap.next) {
+            let (position, until) = (Position::at(gap.from), gap.until.saturating_add(1));
+            link.fill = Some(Fill { position, until, purpose: Purpose::CatchesUp });
         }
         let Some(fill) = &mut link.fill else { return Ok(()) };
-        self.range.read(ctx, &self.config.query, &mut fill.position, fill.until, gathered).await?;
+        let had = gathered.lines.len();
+        let read = self.range.read(ctx, &self.config.query, &mut fill.position, fill.until, gathered).await;
+        if fill.purpose == Purpose::CatchesUp {
+            *late += gathered.lines[had..].iter().filter(|line| line.at.as_nanos() < at).count() as u64;
+        }
+        read?;
         if fill.position.nanos >= fill.until {
-            link.settled |= fill.settles;
+            let purpose = fill.purpose;
             link.fill = None;
+            link.settled |= purpose == Purpose::Settles;
+            if purpose == Purpose::CatchesUp
+                && let Some(at) = link.gaps.iter().position(|gap| now >= gap.next)
+            {
+                let gap = link.gaps.remove(at);
+                if now < gap.ends {
+                    let again = now.saturating_add(now.saturating_sub(gap.until).max(self.lag()).max(1));
+                    link.gaps.push(Gap { next: again.min(gap.ends), ..gap });
+                }
+            }
         }
         Ok(())
     }
@@ -282,19 +352,40 @@ impl LokiTail {
                 // What is in it comes by a range query.
                 Err(error) => return Some(error.message().to_owned()),
             };
-            if frame.dropped.is_some_and(|dropped| !dropped.is_empty()) {
-                let now = ctx.now().wall.as_nanos();
-                (link.settled, link.opened) = (false, now);
-                link.fill = Some(Fill { position: Position::at(at), until: now.saturating_add(1), settles: false });
+            let now = ctx.now().wall;
+            if let Some(dropped) = frame.dropped.filter(|dropped| !dropped.is_empty()) {
+                // Which of the older lines were given is no longer known, so that they cannot be read again.
+                let lost = dropped.iter().filter(|entry| entry.nanos().is_some_and(|nanos| nanos < at)).count() as u64;
+                if lost > 0 {
+                    gathered
+                        .drop_some(lost, || format!("the server left out {lost} lines that are older than is kept"));
+                }
+                (link.settled, link.opened) = (false, now.as_nanos());
+                let (position, until) = (Position::at(at), now.as_nanos().saturating_add(1));
+                link.fill = Some(Fill { position, until, purpose: Purpose::Begins });
             }
-            let n = |gathered: &Gathered| gathered.lines.len();
-            let had = n(gathered);
-            self.range.take(Answer { streams: frame.streams }, &before, gathered);
+            let had = gathered.lines.len();
+            self.range.take(Answer { streams: frame.streams, ..Answer::default() }, &before, gathered);
             *late += gathered.lines[had..].iter().filter(|line| line.at.as_nanos() < at).count() as u64;
+            bound(gathered, had, now);
         }
         let silent = ctx.now().mono_ns.saturating_sub(link.heard);
         (silent > self.config.silence_ms.saturating_mul(1_000_000)).then(|| "it has been silent".to_owned())
     }
+}
+
+/// Takes lines of a time that cannot be yet as of now.
+fn bound(gathered: &mut Gathered, from: usize, now: Timestamp) {
+    let latest = now.plus(Duration::from_millis(MAX_AHEAD_MS));
+    let ahead = gathered.lines.iter_mut().skip(from).filter(|line| line.at > latest);
+    let n = ahead.map(|line| line.at = now).count();
+    if n > 0 {
+        gathered.tell(|| format!("{n} lines have a time too far in the future and are taken as of now"));
+    }
+}
+
+fn nanos(ms: u64) -> i64 {
+    i64::try_from(ms.saturating_mul(1_000_000)).unwrap_or(i64::MAX)
 }
 
 #[async_trait]
@@ -307,7 +398,8 @@ impl SignalSource for LokiTail {
         let now = ctx.now().wall;
         let mut mark = match cursor.as_str() {
             "" => {
-                Mark { at: now.minus(Duration::from_millis(self.config.backfill_ms)).as_nanos(), seen: Seen::default() }
+                let at = now.minus(Duration::from_millis(self.config.backfill_ms)).as_nanos();
+                Mark { at, seen: Seen::default(), gaps: Vec::new() }
             }
             text => serde_json::from_str(text).map_err(|error| {
                 Error::new(ErrorKind::InvalidInput, COMPONENT, format!("the cursor is not one of it: {error}"))
@@ -317,11 +409,20 @@ impl SignalSource for LokiTail {
         let kept = self.link.lock().unwrap_or_else(PoisonError::into_inner).take();
         let mut link = match kept.filter(|link| link.cursor == *cursor) {
             Some(link) => link,
-            None => self.open(ctx, cursor, mark.at).await?,
+            None => {
+                let mut link = self.open(ctx, cursor, mark.at).await?;
+                if !cursor.as_str().is_empty() {
+                    link.gaps = std::mem::take(&mut mark.gaps);
+                    link.gaps.push(self.gap(mark.at, link.opened));
+                    // Where breaks follow each other quickly, the first of them is read the longest.
+                    link.gaps.truncate(MAX_GAPS);
+                }
+                link
+            }
         };
         let mut gathered = Gathered { seen: Some(std::mem::take(&mut mark.seen)), ..Gathered::default() };
         let mut late = 0;
-        let filled = self.fill(ctx, &mut link, mark.at, &mut gathered).await;
+        let filled = self.fill(ctx, &mut link, mark.at, &mut gathered, &mut late).await;
         if let Err(error) = filled {
             if gathered.lines.is_empty() && gathered.dropped == 0 {
                 *self.link.lock().unwrap_or_else(PoisonError::into_inner) = Some(link);
@@ -338,15 +439,32 @@ impl SignalSource for LokiTail {
         // Everything before this was given, as far as anybody can tell.
         let now = ctx.now().wall.as_nanos();
         let mut whole = if link.settled { now } else { now.min(link.opened) }.saturating_sub(self.lag());
-        if let Some(fill) = &link.fill {
-            whole = whole.min(fill.position.nanos);
+        match &link.fill {
+            // What waits at the connection meanwhile was not taken.
+            Some(Fill { purpose: Purpose::CatchesUp, .. }) => whole = mark.at,
+            Some(fill) => whole = whole.min(fill.position.nanos),
+            None => {}
         }
         mark.at = mark.at.max(whole);
-        if let Some(from) = seen.latest(MAX_SEEN).filter(|_| link.fill.is_none()) {
-            mark.at = mark.at.max(from);
+        let ranges = |link: &Link| link.gaps.iter().map(|gap| (gap.from, gap.until)).collect::<Vec<_>>();
+        seen.keep(mark.at, &ranges(&link));
+        if seen.len() > MAX_SEEN && !link.gaps.is_empty() {
+            link.gaps.clear();
+            seen.keep(mark.at, &[]);
+            gathered.tell(|| {
+                format!("more than {MAX_SEEN} lines are of a break: late ones of it are no longer looked for")
+            });
         }
-        seen.forget_before(mark.at);
+        if link.gaps.is_empty()
+            && link.fill.is_none()
+            && let Some(from) = seen.latest(MAX_SEEN)
+        {
+            // A time of the future would pass over everything up to it.
+            mark.at = mark.at.max(from.min(now));
+            seen.keep(mark.at, &[]);
+        }
         mark.seen = seen;
+        mark.gaps.clone_from(&link.gaps);
         let text = serde_json::to_string(&mark).map_err(|error| {
             Error::new(ErrorKind::Unknown, COMPONENT, "the cursor cannot be written").with_source(error)
         })?;

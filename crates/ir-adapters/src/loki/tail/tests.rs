@@ -132,6 +132,50 @@ async fn a_cursor_from_before_goes_on_from_there() {
 }
 
 #[tokio::test]
+async fn lines_of_a_break_that_arrive_long_after_it_come_once_and_count_as_late() {
+    let (double, url) = Double::start().await;
+    let source = LokiTail::new(LokiTailConfig { lag_ms: 100, catch_up_ms: 3_000, ..config(&url) }).unwrap();
+    let mut cursor = Cursor::default();
+    let begin = now();
+    poll_until(&source, &mut cursor, |_, polled| at(&polled.next) > begin).await;
+    double.stop().await;
+    let away = now();
+    assert!(source.poll(&ctx(), &cursor).await.is_err() || source.poll(&ctx(), &cursor).await.is_err());
+    double.restart().await;
+    // The new connection has settled, and everything up to now was given, when an agent repeats what was refused in the break.
+    poll_until(&source, &mut cursor, |_, polled| at(&polled.next) > away + 500_000_000).await;
+    double.tails.miss.store(2, Ordering::SeqCst);
+    double.add(away, "web", "late one");
+    double.add(away + 1, "web", "late two");
+    let late = AtomicUsize::new(0);
+    let got = poll_until(&source, &mut cursor, |got, polled| {
+        late.fetch_add(usize::try_from(polled.late).unwrap(), Ordering::SeqCst);
+        !got.is_empty()
+    })
+    .await;
+    assert_eq!(got, ["late one", "late two"]);
+    assert_eq!(late.into_inner(), 2);
+    // Until the break is read for the last time nothing comes again, and then it leaves the cursor.
+    let gaps = |polled: &Polled| serde_json::from_str::<Mark>(polled.next.as_str()).unwrap().gaps;
+    let got = poll_until(&source, &mut cursor, |_, polled| gaps(polled).is_empty()).await;
+    assert_eq!(got, [""; 0]);
+}
+
+#[test]
+fn a_line_of_the_future_is_taken_as_of_now() {
+    let source = LokiTail::new(config("http://loki")).unwrap();
+    let now = ctx().now().wall;
+    let line = |at: i64| answer::Entry { nanos: at, line: "x".into(), metadata: Vec::new(), parsed: Vec::new() };
+    let values = vec![line(i64::MAX - 5), line(now.as_nanos()), line(now.as_nanos() + 3_600_000_000_000)];
+    let streams = vec![answer::Stream { stream: vec![("app".into(), "a".into())], values }];
+    let mut gathered = Gathered::default();
+    source.range.take(Answer { streams, ..Answer::default() }, &Position::at(i64::MIN), &mut gathered);
+    bound(&mut gathered, 0, now);
+    assert!(gathered.lines.iter().all(|line| line.at == now));
+    assert_eq!((gathered.lines.len(), gathered.problems.len()), (3, 1));
+}
+
+#[tokio::test]
 async fn a_silent_connection_is_made_anew() {
     let (double, url) = Double::start().await;
     let source = LokiTail::new(LokiTailConfig { silence_ms: 1, wait_ms: 5, ..config(&url) }).unwrap();

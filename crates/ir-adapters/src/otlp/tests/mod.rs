@@ -2,6 +2,7 @@
 
 mod hostile;
 mod mapping;
+mod parts;
 mod sent;
 mod serving;
 mod wire;

@@ -6,9 +6,12 @@
 //! that is wrong costs only itself; the order of families is not looked at. Exemplars, and when a series was created, are
 //! left out and counted.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 
 use ir_core::{Labels, MetricKind};
+
+use crate::prom::escaped;
 
 /// The most labels of one sample; beyond that the line is refused.
 const MAX_LABELS: usize = 64;
@@ -57,6 +60,7 @@ pub(super) struct LeftOut {
 pub(super) struct Sample<'a> {
     /// Name and labels as they stand there: the same for every scrape of a well-behaved target.
     pub(super) key: &'a str,
+    /// The name, which may have any characters where it stands in quotes.
     pub(super) name: &'a str,
     /// What stands between the braces.
     pub(super) labels: &'a str,
@@ -138,34 +142,50 @@ impl<'a> Reader<'a> {
         if let Some(comment) = line.strip_prefix('#') {
             return self.note(comment).map(|()| None);
         }
-        let name_end = line.find(|c: char| c == '{' || blank(c)).ok_or("the sample has no value")?;
-        let name = &line[..name_end];
-        if !is_name(name, true) {
-            return Err("the name has characters that no name may have");
+        let (mut key, mut labels) = ("", "");
+        let mut rest = line;
+        let mut name = "";
+        if !line.starts_with('{') {
+            let name_end = line.find(|c: char| c == '{' || blank(c)).ok_or("the sample has no value")?;
+            name = &line[..name_end];
+            if !is_name(name, true) {
+                return Err("the name has characters that no name may have");
+            }
+            key = name;
+            rest = line[name_end..].trim_start_matches(blank);
         }
-        let mut rest = line[name_end..].trim_start_matches(blank);
-        let (mut key, mut labels) = (name, "");
         if let Some(inside) = rest.strip_prefix('{') {
             let end = end_of_labels(inside).ok_or("the labels do not end")?;
             labels = &inside[..end];
             rest = &inside[end + 1..];
             key = &line[..line.len() - rest.len()];
         }
-        let mut exemplar = None;
-        if self.format == Format::OpenMetrics
-            && let Some((sample, behind)) = rest.split_once('#')
-        {
-            (rest, exemplar) = (sample, Some(behind));
+        if name.is_empty() {
+            (name, labels) = quoted_name(labels)?;
+            labels = labels.strip_prefix(',').unwrap_or(labels);
         }
+        // An exemplar is left out, whatever it looks like.
+        let has_exemplar = match rest.split_once('#') {
+            Some((sample, _)) => {
+                rest = sample;
+                true
+            }
+            None => false,
+        };
         let mut words = rest.split(blank).filter(|word| !word.is_empty());
         let value = number(words.next().ok_or("the sample has no value")?)?;
-        let timestamp_ms = words.next().map(|word| self.time(word)).transpose()?;
-        if words.next().is_some() {
-            return Err("there is text behind the sample");
+        let mut timestamp_ms = None;
+        for word in words {
+            // When the series was created.
+            if word.starts_with("st@") {
+                self.left_out.created += 1;
+            } else if timestamp_ms.is_none() {
+                timestamp_ms = Some(self.time(word)?);
+            } else {
+                return Err("there is text behind the sample");
+            }
         }
-        if let Some(exemplar) = exemplar {
-            self.exemplar(exemplar)?;
-        }
+        self.left_out.exemplars += u64::from(has_exemplar);
         let Some((kind, unit)) = self.look(name) else {
             self.left_out.created += 1;
             return Ok(None);
@@ -183,39 +203,31 @@ impl<'a> Reader<'a> {
         whole.ok_or("the time is out of range")
     }
 
-    /// `{trace_id="..."} value time`, the time being optional.
-    fn exemplar(&mut self, text: &str) -> Result<(), &'static str> {
-        let inside = text.trim_start_matches(blank).strip_prefix('{').ok_or("an exemplar has no labels")?;
-        let end = end_of_labels(inside).ok_or("the labels of an exemplar do not end")?;
-        parse_labels(&inside[..end])?;
-        let mut words = inside[end + 1..].split(blank).filter(|word| !word.is_empty());
-        number(words.next().ok_or("an exemplar has no value")?)?;
-        if let Some(word) = words.next() {
-            self.time(word)?;
-        }
-        if words.next().is_some() {
-            return Err("there is text behind the exemplar");
-        }
-        self.left_out.exemplars += 1;
-        Ok(())
-    }
-
     /// Takes note of a type, a unit or the end.
     fn note(&mut self, comment: &'a str) -> Result<(), &'static str> {
-        let mut words = comment.split(blank).filter(|word| !word.is_empty());
-        let what = words.next();
-        if what == Some("EOF") && self.format == Format::OpenMetrics {
+        let comment = comment.trim_start_matches(blank);
+        let (what, rest) = comment.split_once(blank).unwrap_or((comment, ""));
+        if what == "EOF" && self.format == Format::OpenMetrics {
             self.ended = true;
             return Ok(());
         }
-        if !matches!(what, Some("TYPE" | "UNIT")) {
+        if !matches!(what, "TYPE" | "UNIT") {
             return Ok(());
         }
-        let (name, word, more) = (words.next(), words.next(), words.next());
+        let rest = rest.trim_start_matches(blank);
+        let (name, rest) = match quoted_name(rest) {
+            Ok((name, rest)) => (Some(name), rest),
+            Err(_) => match rest.split_once(blank) {
+                Some((name, rest)) => (Some(name), rest),
+                None => (Some(rest).filter(|name| !name.is_empty()), ""),
+            },
+        };
+        let mut words = rest.split(blank).filter(|word| !word.is_empty());
+        let (word, more) = (words.next(), words.next());
         let known =
             |name: &str| self.families.get(name).copied().unwrap_or(Known { family: Family::Untyped, unit: "" });
         let (name, known) = match (what, name, word, more) {
-            (Some("TYPE"), Some(name), Some(word), None) => {
+            ("TYPE", Some(name), Some(word), None) => {
                 let family = match word {
                     "counter" => Family::Counter,
                     "gauge" => Family::Gauge,
@@ -227,14 +239,15 @@ impl<'a> Reader<'a> {
                 };
                 (name, Known { family, ..known(name) })
             }
-            (Some("TYPE"), ..) => return Err("a `# TYPE` names one family and one type"),
+            ("TYPE", ..) => return Err("a `# TYPE` names one family and one type"),
             // An empty unit is allowed and says nothing.
             (_, Some(name), unit, None) => (name, Known { unit: unit.unwrap_or_default(), ..known(name) }),
             _ => return Err("a `# UNIT` names one family and one unit"),
         };
-        if self.families.len() < MAX_FAMILIES || self.families.contains_key(name) {
-            self.families.insert(name, known);
+        if self.families.len() >= MAX_FAMILIES && !self.families.contains_key(name) {
+            return Err("there are more families than are remembered");
         }
+        self.families.insert(name, known);
         Ok(())
     }
 
@@ -275,6 +288,16 @@ fn number(word: &str) -> Result<f64, &'static str> {
     word.parse().map_err(|_| "the value is not a number")
 }
 
+/// A name in quotes at the beginning, and what follows it.
+fn quoted_name(text: &str) -> Result<(&str, &str), &'static str> {
+    let inside = text.trim_start_matches(blank).strip_prefix('"').ok_or("the sample has no name")?;
+    let (name, rest) = inside.split_once('"').ok_or("the name in quotes does not end")?;
+    if name.is_empty() || name.contains('\\') {
+        return Err("the name in quotes is empty, or has escapes");
+    }
+    Ok((name, rest.trim_start_matches(blank)))
+}
+
 /// Where the closing brace stands, quoted text left aside.
 fn end_of_labels(inside: &str) -> Option<usize> {
     let (mut quoted, mut escaped) = (false, false);
@@ -299,26 +322,41 @@ fn is_name(name: &str, colons: bool) -> bool {
 /// Reads what stands between the braces.
 pub(super) fn parse_labels(text: &str) -> Result<Labels, &'static str> {
     let mut labels = Labels::new();
+    let (mut n_labels, mut has_empty) = (0, false);
     let mut rest = text.trim_matches(blank);
     while !rest.is_empty() {
-        let (name, after) = rest.split_once('=').ok_or("a label has no value")?;
-        let name = name.trim_matches(blank);
-        if !is_name(name, false) {
-            return Err("a label's name has characters that no name may have");
+        let name: Cow<'_, str>;
+        let after;
+        if rest.starts_with('"') {
+            let (quoted, behind) = quoted_name(rest)?;
+            name = escaped(quoted, false).into();
+            after = behind.strip_prefix('=').ok_or("a label has no value")?;
+        } else {
+            let (plain, behind) = rest.split_once('=').ok_or("a label has no value")?;
+            let plain = plain.trim_matches(blank);
+            if !is_name(plain, false) {
+                return Err("a label's name has characters that no name may have");
+            }
+            (name, after) = (plain.into(), behind);
         }
         let quoted = after.trim_start_matches(blank).strip_prefix('"').ok_or("a label's value is not quoted")?;
         let (value, after) = unquote(quoted)?;
-        if labels.get(name).is_some() {
-            return Err("a label is named twice");
-        }
-        if labels.len() == MAX_LABELS {
+        n_labels += 1;
+        if n_labels > MAX_LABELS {
             return Err("there are too many labels");
         }
-        labels.insert(name, value);
+        if labels.get(&name).is_some() {
+            return Err("a label is named twice");
+        }
+        has_empty |= value.is_empty();
+        labels.insert(&*name, value);
         rest = after.trim_start_matches(blank);
         if !rest.is_empty() {
             rest = rest.strip_prefix(',').ok_or("labels are not parted by a comma")?.trim_start_matches(blank);
         }
+    }
+    if has_empty {
+        labels = labels.iter().filter(|(_, value)| !value.is_empty()).collect();
     }
     Ok(labels)
 }

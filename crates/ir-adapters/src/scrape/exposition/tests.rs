@@ -190,29 +190,57 @@ fn openmetrics_is_read_whole() {
 
 #[test]
 fn what_openmetrics_does_not_allow_costs_its_line() {
-    for line in [
-        "a 1 # trace_id",
-        "a 1 # {trace_id=\"x\"}",
-        "a 1 # {trace_id=\"x\" 1",
-        "a 1 # {trace_id=x} 1",
-        "a 1 # {} x",
-        "a 1 # {} 1 x",
-        "a 1 # {} 1 1 1",
-        "a # {} 1",
-        "a 1 1e300",
-        "a 1 NaN",
-        "# UNIT",
-        "# UNIT a b c",
-    ] {
+    for line in ["a # {} 1", "a 1 1e300", "a 1 NaN", "# UNIT", "# UNIT a b c"] {
         let text = format!("before 1\n{line}\nafter 2\n# EOF\n");
         let (samples, bad, left_out) = read_as(Format::OpenMetrics, &text);
         assert_eq!((samples.len(), bad.len(), left_out), (2, 1, LeftOut::default()), "{line}: {bad:?}");
     }
-    // The older format has neither exemplars nor an end, and its times are whole milliseconds.
+    // The older format has no end, and its times are whole milliseconds.
     let (samples, bad, _) = read_as(Format::Text, "a 1 # {} 1\n# EOF\nb 1 2000\nc 1 1.5");
-    assert_eq!((samples.len(), samples[0].timestamp_ms, bad.len()), (1, Some(2000), 2));
+    assert_eq!((samples.len(), samples[1].timestamp_ms, bad.len()), (2, Some(2000), 1));
     let (samples, bad, _) = read_as(Format::OpenMetrics, "a 1\n# EOF\nb 2\n\n");
     assert_eq!((samples.len(), bad.len()), (1, 1));
+}
+
+#[test]
+fn what_is_left_out_may_look_like_anything() {
+    for format in [Format::Text, Format::OpenMetrics] {
+        for line in [
+            "a 1 # {\"net.scheme\"=\"tcp\"} 1.0",
+            "a 1 # {trace_id=\"x\"",
+            "a 1 # {trace_id=x} 1 2 3",
+            "a 1 # trace_id",
+            "a 1 # {} x # {y",
+            "a{b=\"#\"} 1 #",
+        ] {
+            let (samples, bad, left_out) = read_as(format, line);
+            assert_eq!((samples.len(), bad), (1, Vec::new()), "{line}");
+            assert_eq!((samples[0].value, left_out.exemplars), (1.0, 1), "{line}");
+        }
+        let (samples, bad, left_out) = read_as(format, "a_total 1 st@1520430000.123 # {} 2");
+        assert_eq!((samples[0].value, bad.len(), left_out), (1.0, 0, LeftOut { exemplars: 1, created: 1 }));
+    }
+}
+
+#[test]
+fn names_in_quotes_are_read_as_prometheus_escapes_them() {
+    let text = "# TYPE \"http.requests\" counter\n{\"http.requests\",\"http.method\"=\"G}E\\\"T\",b=\"=\"} 12 3\n\
+                # UNIT \"a b\" bytes\n{\"a b\"} 1\n{ \"4xx\" , } 2\nplain{\"c d\"=\"e\"} 3\n";
+    let (samples, bad) = read(text);
+    assert_eq!(bad, []);
+    let names: Vec<&str> = samples.iter().map(|sample| sample.name).collect();
+    assert_eq!(names, ["http.requests", "a b", "4xx", "plain"]);
+    assert_eq!((samples[0].kind, samples[1].unit), (MetricKind::Counter, "bytes"));
+    let labels: Vec<String> = samples.iter().map(|s| parse_labels(s.labels).unwrap().to_string()).collect();
+    assert_eq!(labels, ["{b=\"=\",http_method=\"G}E\\\"T\"}", "{}", "{}", "{c_d=\"e\"}"]);
+    for line in ["{\"a\" 1", "{\"\"} 1", "{a=\"b\"} 1", "{\"a\\\"b\"} 1", "{\"a\"=\"b\"} 1"] {
+        let text = format!("before 1\n{line}\nafter 2");
+        let bad = read(&text).0.iter().filter(|sample| parse_labels(sample.labels).is_ok()).count();
+        assert_eq!(bad, 2, "{line}");
+    }
+    assert!(parse_labels("\"a.b\"=\"1\",a_b=\"2\"").is_err(), "two labels of one name");
+    // A label without a value is none.
+    assert_eq!(parse_labels("a=\"\",b=\"1\"").unwrap().to_string(), "{b=\"1\"}");
 }
 
 #[test]
@@ -274,6 +302,6 @@ proptest! {
         prop_assert_eq!(bad, []);
         prop_assert_eq!((samples.len(), samples[0].name, samples[0].timestamp_ms), (1, name.as_str(), at));
         prop_assert!(samples[0].value == value || value.is_nan() && samples[0].value.is_nan());
-        prop_assert_eq!(parse_labels(samples[0].labels).unwrap(), labels.into_iter().collect::<Labels>());
+        prop_assert_eq!(parse_labels(samples[0].labels).unwrap(), labels.into_iter().filter(|(_, value)| !value.is_empty()).collect::<Labels>());
     }
 }

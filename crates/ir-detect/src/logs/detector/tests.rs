@@ -282,3 +282,27 @@ proptest! {
         });
     }
 }
+
+#[tokio::test]
+async fn colours_change_nothing_in_what_is_reported() {
+    // Levels stand in the text alone, as in the output of a container.
+    let in_text = |lines: Vec<LogRecord>, coloured: bool| -> Vec<LogRecord> {
+        let text = |mut line: LogRecord| {
+            let (name, colour) = if line.level == Some(LogLevel::Error) { ("ERROR", 31) } else { (" INFO", 32) };
+            let name = if coloured { format!("\u{1b}[{colour}m{name}\u{1b}[0m") } else { name.to_owned() };
+            line.message = format!("{name} {}", line.message);
+            line.level = None;
+            line
+        };
+        lines.into_iter().map(text).collect()
+    };
+    let mut lines = usual(0, 3600);
+    lines.extend(failing(3600, 3900));
+    let mut told = Vec::new();
+    for coloured in [false, true] {
+        let detector = LogTemplates::new(LogTemplatesConfig::default()).unwrap();
+        told.push(began(&detect(&detector, &in_text(lines.clone(), coloured)).await));
+    }
+    assert!(!told[0].is_empty());
+    assert_eq!(told[0], told[1]);
+}

@@ -32,6 +32,12 @@ fn variables_are_known_by_their_looks() {
         // Dates beside numbers.
         ("started at Fri Jun 24 18:55:11 2005", "started at <*>"),
         ("May I ask", "May I ask"),
+        // Scripts without blanks: the number varies and the sentence stays. Others keep their words.
+        ("用户42登录成功", "用户<*>登录成功"),
+        ("ユーザー42がログイン, 注文id7を保存", "ユーザー<*>がログイン, 注文<*>を保存"),
+        ("ผู้ใช้42เข้าสู่ระบบ", "ผู้ใช้<*>เข้าสู่ระบบ"),
+        ("사용자42님 로그인", "사용자<*>님 로그인"),
+        ("Größe7 и файл8 Việt9", "<*> и <*>"),
         // Lists of any length.
         ("nodes [a1, a2, a3] left", "nodes [<*>] left"),
         // Dots that only fill the line.

@@ -7,7 +7,7 @@ const MAX_TIMES: usize = 64;
 
 /// What a sample is beside those that came before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Came {
+pub(crate) enum Came {
     /// Later than all of them.
     New,
     /// Between them, and not one of them.
@@ -20,7 +20,7 @@ pub(super) enum Came {
 
 /// Times in milliseconds, ascending.
 #[derive(Debug, Default)]
-pub(super) struct Recent {
+pub(crate) struct Recent {
     times: VecDeque<i64>,
     /// Whether older ones were forgotten.
     forgot: bool,
@@ -28,10 +28,10 @@ pub(super) struct Recent {
 
 impl Recent {
     /// The most memory that one takes.
-    pub(super) const MAX_BYTES: usize = size_of::<Self>() + 2 * MAX_TIMES * size_of::<i64>();
+    pub(crate) const MAX_BYTES: usize = size_of::<Self>() + 2 * MAX_TIMES * size_of::<i64>();
 
     /// What a sample at that time is; from now on it came.
-    pub(super) fn note(&mut self, millis: i64) -> Came {
+    pub(crate) fn note(&mut self, millis: i64) -> Came {
         let came = match self.times.binary_search(&millis) {
             Ok(_) => return Came::Again,
             Err(at) if at == self.times.len() => {
