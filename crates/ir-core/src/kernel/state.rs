@@ -427,7 +427,7 @@ impl State {
         let Some(plan) = self.plans.get_mut(&step.plan) else {
             return Err(illegal(format!("no step is named `{step}`")));
         };
-        let built_on = plan.built_on(&step.step).into_iter().cloned().next();
+        let built_on = plan.built_on(&step.step).first().map(|other| (*other).clone());
         let Some(entry) = plan.steps.get_mut(&step.step) else {
             return Err(illegal(format!("no step is named `{step}`")));
         };

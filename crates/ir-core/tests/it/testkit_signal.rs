@@ -201,7 +201,7 @@ impl SignalSource for Receiver {
                     let at = Timestamp::from_millis(at);
                     if is(Weakness::BelievesEveryTime) { at } else { now }
                 };
-                let mut muted = || is(Weakness::IsMutedByATime) && latest.is_some();
+                let muted = || is(Weakness::IsMutedByATime) && latest.is_some();
                 let taken = match part {
                     _ if is_lost => None,
                     Part::Bad => None,
