@@ -68,7 +68,7 @@ pub use incident::{
 pub use journal::{AuditSink, Journal, MemoryJournal, Record};
 pub use kernel::{Effect, Fence, Gate, HaltHandle, Permit, StepState};
 pub use lesson::{Lesson, LessonQuery, LessonStore, Tried};
-pub use outcome::{Check, Holds, Outcome, Reading, Recovery, Verified, Verifier};
+pub use outcome::{Check, Holds, Outcome, Pace, Reading, Recovery, Verified, Verifier};
 pub use plan::{
     Call, Comparison, Limit, Plan, PlanDraft, PlanInput, Planned, Planner, Provenance, ResponsePhase, Step, StepCycle,
     Verification,

@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::ctx::Ctx;
+use crate::entity::EntityId;
 use crate::error::Result;
 use crate::hypothesis::Observations;
 use crate::id::{IncidentId, PartName, PlanId, StepRef};
@@ -70,6 +71,42 @@ pub struct Verified {
     pub readings: Vec<Reading>,
     /// In a sentence.
     pub because: String,
+}
+
+/// How often the entities that a step concerns are scraped. Both are `None` where none of them is scraped at all, as when their
+/// signals are events alone: then times decide by themselves.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Pace {
+    /// Scrapes since the effect: of the entity that had the fewest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scrapes: Option<u32>,
+    /// The longest usual time between two scrapes. Milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub interval_ms: Option<u64>,
+}
+
+impl Pace {
+    /// The pace of `entities` since `applied`, as far as `observations` know it.
+    #[must_use]
+    pub fn of<'a>(
+        observations: &Observations,
+        entities: impl IntoIterator<Item = &'a EntityId>,
+        applied: Timestamp,
+    ) -> Self {
+        let mut pace = Self::default();
+        for entity in entities {
+            if observations.current_targets(entity).next().is_none() {
+                continue;
+            }
+            let scrapes = u32::try_from(observations.scrapes_since(entity, applied)).unwrap_or(u32::MAX);
+            pace.scrapes = Some(pace.scrapes.map_or(scrapes, |fewest| fewest.min(scrapes)));
+            let interval = observations.interval_of(entity);
+            let interval_ms = interval.map(|usual| u64::try_from(usual.as_millis()).unwrap_or(u64::MAX));
+            pace.interval_ms = pace.interval_ms.max(interval_ms);
+        }
+        pace
+    }
 }
 
 /// Checks whether a step helped.

@@ -148,13 +148,30 @@ pub struct Verification {
     pub limits: Vec<Limit>,
     /// All of this must hold for so long without a break. Milliseconds; 3,000.
     pub hold_ms: u64,
+    /// Scrapes of every entity concerned for which it must hold, after the first one with which it held: at long intervals `hold_ms`
+    /// would be over before anything new is known. 2.
+    pub hold_scrapes: u32,
     /// It must hold before this long has passed since the effect. Milliseconds; 60,000.
     pub within_ms: u64,
+    /// And not before so many scrapes of every entity concerned since the effect is it given up: detectors need several to see
+    /// that it is over. 12.
+    pub within_scrapes: u32,
+    /// It is given up after this long whatever was scraped. Milliseconds; 5,400,000 (90 minutes), which is enough for 12 scrapes
+    /// at 5 minutes.
+    pub at_most_ms: u64,
 }
 
 impl Default for Verification {
     fn default() -> Self {
-        Self { anomalies_end: true, limits: Vec::new(), hold_ms: 3_000, within_ms: 60_000 }
+        Self {
+            anomalies_end: true,
+            limits: Vec::new(),
+            hold_ms: 3_000,
+            hold_scrapes: 2,
+            within_ms: 60_000,
+            within_scrapes: 12,
+            at_most_ms: 5_400_000,
+        }
     }
 }
 
@@ -270,6 +287,10 @@ impl Plan {
             }
             if step.timeout_ms == 0 {
                 problems.push(Problem::at(format!("{field}.timeout_ms"), "must be more than 0"));
+            }
+            if step.verification.at_most_ms < step.verification.within_ms {
+                let message = "`at_most_ms` must be at least `within_ms`";
+                problems.push(Problem::at(format!("{field}.verification"), message));
             }
             if step.verification.within_ms < step.verification.hold_ms {
                 let message = "`within_ms` must be at least `hold_ms`";

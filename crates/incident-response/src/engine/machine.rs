@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use ir_core::journal::{Body, CommandId, Event, Fact, GateFact, Record, Report, Started};
 use ir_core::{
     Anomaly, AnomalyId, ApprovalRequest, Call, Change, ClassName, EntityId, Error, ErrorKind, Failure, Hypothesis,
-    Incident, IncidentId, Moment, PartName, Plan, Preview, Result, StepId, StepRef, Timestamp, Tried, kernel,
+    Incident, IncidentId, Moment, Pace, PartName, Plan, Preview, Result, StepId, StepRef, Timestamp, Tried, kernel,
 };
 
 use super::backoff;
@@ -84,7 +84,10 @@ pub(crate) struct Delay {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct VerifyRun {
     pub(crate) applied: Timestamp,
-    pub(crate) held_since_mono_ns: Option<u64>,
+    /// Since when it has held, and how many scrapes there were by then.
+    pub(crate) held_since: Option<(u64, u32)>,
+    pub(crate) pace: Pace,
+    pub(crate) began_mono_ns: u64,
     pub(crate) over: bool,
 }
 
@@ -126,6 +129,8 @@ pub struct Machine {
     /// Anomalies of incidents that a person closed: they open nothing until they have ended.
     pub(crate) dismissed: BTreeSet<AnomalyId>,
     pub(crate) changes: Vec<Change>,
+    /// The usual time between two scrapes, by entity, as far as it was needed. Milliseconds.
+    pub(crate) intervals: BTreeMap<EntityId, u64>,
     pub(crate) timers: Timers,
     outstanding: BTreeMap<CommandId, (Command, u32)>,
     n_commands: u64,
@@ -151,6 +156,7 @@ impl Machine {
             pending: BTreeMap::new(),
             dismissed: BTreeSet::new(),
             changes: Vec::new(),
+            intervals: BTreeMap::new(),
             timers: Timers::default(),
             outstanding: BTreeMap::new(),
             n_commands: 0,
@@ -299,6 +305,12 @@ impl Machine {
         }
     }
 
+    /// The longest usual time between two scrapes of the entities that an incident concerns. Milliseconds; 0 until it is known.
+    pub(crate) fn interval_ms(&self, id: &IncidentId) -> u64 {
+        let entities = self.incidents.get(id).into_iter().flat_map(|run| &run.incident.anomalies).map(|a| &a.entity);
+        entities.filter_map(|entity| self.intervals.get(entity)).copied().max().unwrap_or(0)
+    }
+
     pub(crate) fn settings(&self) -> super::config::EngineSettings {
         self.config.as_ref().map(|config| config.settings.clone()).unwrap_or_default()
     }
@@ -333,8 +345,9 @@ impl Machine {
         let Some((command, failures)) = self.outstanding.remove(&id) else { return };
         match (command, report) {
             (command, Report::Failed(failure)) => self.on_failed(command, failures, failure),
-            (Command::Correlate { anomalies }, Report::Correlated(groupings)) => {
-                self.on_correlated(&anomalies, groupings)
+            (Command::Correlate { anomalies }, Report::Correlated { groupings, intervals }) => {
+                self.intervals.extend(intervals.iter().cloned());
+                self.on_correlated(&anomalies, groupings);
             }
             (Command::Diagnose { incident, .. }, Report::Diagnosed(hypothesis)) => {
                 self.on_diagnosed(&incident, hypothesis)
@@ -343,7 +356,9 @@ impl Machine {
             (Command::Plan { incident, .. }, Report::Planned(planned)) => self.on_planned(&incident, planned),
             (Command::Preview { step, .. }, Report::Previewed { preview, .. }) => self.on_previewed(&step, preview),
             (Command::Probe { step, .. }, Report::Probed { probed, after }) => self.on_probed(&step, *probed, *after),
-            (Command::Verify { step, .. }, Report::Verified(verified)) => self.on_verified(&step, verified),
+            (Command::Verify { step, .. }, Report::Verified { verified, pace }) => {
+                self.on_verified(&step, verified, *pace);
+            }
             (Command::Ask { request, .. }, Report::Asked { delivered, failed }) => {
                 self.on_asked(&request, delivered, failed);
             }

@@ -1,6 +1,6 @@
 //! Performing commands: each is one call of one part, and comes back as one event.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,9 +8,9 @@ use ir_core::journal::{Event, Intent, Report};
 use ir_core::kernel::{AuthorizeRequest, Fence, PermitWatch};
 use ir_core::{
     ActionName, Approver, Attempt, AttemptResult, Case, Catalogue, Check, Classifier, CorrelationInput, Correlator,
-    Ctx, Diagnoser, Digest, Direction, Error, ErrorKind, Execution, Executor, Failure, IncidentId, Lesson, LessonStore,
-    PartName, Permit, PlanInput, Planned, Planner, Precondition, Probe, Probed, Provenance, Result, StepRef, Topology,
-    UNKNOWN_CLASS, Verifier,
+    Ctx, Diagnoser, Digest, Direction, EntityId, Error, ErrorKind, Execution, Executor, Failure, IncidentId, Lesson,
+    LessonStore, Pace, PartName, Permit, PlanInput, Planned, Planner, Precondition, Probe, Probed, Provenance, Result,
+    StepRef, Topology, UNKNOWN_CLASS, Verifier,
 };
 use ir_detect::observations::ObservationStore;
 
@@ -18,8 +18,10 @@ use super::command::{Command, Ordered};
 use super::guard::{as_recorded, guarded, noted, shortened};
 use super::machine::Machine;
 
-/// How much history a diagnoser and a verifier may see.
+/// How much history a diagnoser and a verifier see at least.
 const HISTORY: Duration = Duration::from_secs(15 * 60);
+/// And how many scrapes of it, where they are far apart.
+const HISTORY_SCRAPES: u64 = 20;
 
 /// The parts that answer commands.
 #[derive(Debug, Clone)]
@@ -78,7 +80,7 @@ impl Parts {
                 id: hypothesis.clone(),
                 incident: run(incident)?.incident.clone(),
                 topology: self.topology.clone(),
-                observations: self.store.cut(now, HISTORY),
+                observations: self.store.cut(now, history(machine, incident, Duration::ZERO)),
             })),
             Command::Classify { incident } => {
                 let run = run(incident)?;
@@ -114,7 +116,8 @@ impl Parts {
                 verification: verification.clone(),
                 applied: *applied,
                 incident: run(incident)?.incident.clone(),
-                observations: self.store.cut(now, HISTORY),
+                // All that was scraped since the effect counts.
+                observations: self.store.cut(now, history(machine, incident, now.since(*applied))),
             })),
             Command::Keep { lesson } => Job::Keep(lesson.clone()),
         })
@@ -137,7 +140,8 @@ impl Parts {
         let report = match job {
             Job::Correlate(input) => {
                 let part = &self.correlator;
-                Report::Correlated(ctx.run(part.name(), part.correlate(ctx, &input)).await?)
+                let groupings = ctx.run(part.name(), part.correlate(ctx, &input)).await?;
+                Report::Correlated { groupings, intervals: self.intervals(&input) }
             }
             Job::Diagnose(case) => {
                 let part = &self.diagnoser;
@@ -198,7 +202,11 @@ impl Parts {
             }
             Job::Verify(check) => {
                 let part = &self.verifier;
-                Report::Verified(ctx.run(part.name(), part.verify(ctx, &check)).await?)
+                let verified = ctx.run(part.name(), part.verify(ctx, &check)).await?;
+                let limits = check.verification.limits.iter().filter_map(|limit| limit.entity.as_ref());
+                let sick = check.incident.anomalies.iter().map(|anomaly| &anomaly.entity);
+                let concerned = [&check.call.target].into_iter().chain(limits).chain(sick);
+                Report::Verified { verified, pace: Pace::of(&check.observations, concerned, check.applied) }
             }
             Job::Keep(lesson) => {
                 if let Some(part) = &self.lessons {
@@ -240,6 +248,20 @@ impl Parts {
         failed.map_or(Ok(Planned { by, drafts: Vec::new() }), Err)
     }
 
+    /// How often the entities of these anomalies, and those next to them, are scraped.
+    fn intervals(&self, input: &CorrelationInput) -> Vec<(EntityId, u64)> {
+        let sick: BTreeSet<&EntityId> = input.anomalies.iter().map(|anomaly| &anomaly.entity).collect();
+        let near =
+            self.topology.dependencies().iter().filter(|edge| sick.contains(&edge.from) || sick.contains(&edge.to));
+        let near: BTreeSet<&EntityId> =
+            near.flat_map(|edge| [&edge.from, &edge.to]).chain(sick.iter().copied()).collect();
+        let interval_ms = |entity: &EntityId| {
+            let usual = self.store.interval_of_entity(entity)?;
+            Some((entity.clone(), u64::try_from(usual.as_millis()).unwrap_or(u64::MAX)))
+        };
+        near.into_iter().filter_map(interval_ms).collect()
+    }
+
     pub(crate) fn executor(&self, call: &ir_core::Call) -> Result<Arc<dyn Executor>> {
         let missing =
             || Error::new(ErrorKind::NotFound, "engine", format!("no executor has the action `{}`", call.action));
@@ -251,6 +273,12 @@ impl Parts {
 enum Answered {
     Report(Report),
     Prepared(AuthorizeRequest, Arc<dyn Executor>),
+}
+
+/// How much history is cut for an incident: enough scrapes of its entities, and all since something happened `since` ago.
+fn history(machine: &Machine, incident: &IncidentId, since: Duration) -> Duration {
+    let scrapes = Duration::from_millis(machine.interval_ms(incident).saturating_mul(HISTORY_SCRAPES));
+    HISTORY.max(scrapes).max(since.saturating_add(HISTORY))
 }
 
 /// One attempt and what its end is judged by.

@@ -10,6 +10,7 @@ mod healing;
 mod hostile;
 mod incidents;
 mod judging;
+mod pace;
 mod plans;
 mod sinks;
 mod snapshots;

@@ -16,7 +16,7 @@ use crate::id::{AnomalyId, ApprovalId, Digest, HypothesisId, IncidentId, PartNam
 use crate::incident::{Classification, Grouping, IncidentState};
 use crate::kernel::{Limits, StepState};
 use crate::lesson::Lesson;
-use crate::outcome::{Outcome, Verified};
+use crate::outcome::{Outcome, Pace, Verified};
 use crate::plan::{Call, PlanDraft, Planned};
 use crate::signal::{Change, PollRecord};
 use crate::time::{Moment, Timestamp};
@@ -231,7 +231,13 @@ pub enum Event {
 #[serde(tag = "type", content = "of", rename_all = "snake_case")]
 pub enum Report {
     /// Where anomalies belong.
-    Correlated(Vec<Grouping>),
+    Correlated {
+        /// One placement for each.
+        groupings: Vec<Grouping>,
+        /// How often the entities near them are scraped, as far as that is known: the usual time between two scrapes. Milliseconds.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        intervals: Vec<(EntityId, u64)>,
+    },
     /// What may have caused an incident.
     Diagnosed(Hypothesis),
     /// What an incident is.
@@ -261,7 +267,12 @@ pub enum Report {
         after: Option<Digest>,
     },
     /// Whether a step helped.
-    Verified(Verified),
+    Verified {
+        /// What the verifier found.
+        verified: Verified,
+        /// How often the entities concerned were scraped since the effect.
+        pace: Pace,
+    },
     /// A lesson was kept.
     Kept,
     /// The command failed.

@@ -25,7 +25,7 @@ use crate::journal::{
 };
 use crate::kernel::{Allowance, Limits, StepState};
 use crate::lesson::{Lesson, Tried};
-use crate::outcome::{Check, Holds, Outcome, Reading, Recovery, Verified};
+use crate::outcome::{Check, Holds, Outcome, Pace, Reading, Recovery, Verified};
 use crate::plan::{
     Call, Comparison, Limit, PlanDraft, PlanInput, Planned, Provenance, ResponsePhase, Step, Verification,
 };
@@ -500,11 +500,14 @@ fn events() -> Vec<Event> {
 fn reports() -> Vec<Report> {
     let grouping = |into: Placement| Grouping { anomaly: anomaly("ledger", 10).id, into, because: "near".to_owned() };
     vec![
-        Report::Correlated(vec![
-            grouping(Placement::Join { incident: IncidentId::numbered(7) }),
-            grouping(Placement::Open { key: "ledger".to_owned() }),
-            grouping(Placement::Ignore),
-        ]),
+        Report::Correlated {
+            groupings: vec![
+                grouping(Placement::Join { incident: IncidentId::numbered(7) }),
+                grouping(Placement::Open { key: "ledger".to_owned() }),
+                grouping(Placement::Ignore),
+            ],
+            intervals: vec![(name("ledger"), 15_000)],
+        },
         Report::Diagnosed(hypothesis()),
         Report::Classified(classification()),
         Report::Planned(Planned { by: name("playbooks"), drafts: vec![plan_draft()] }),
@@ -512,7 +515,7 @@ fn reports() -> Vec<Report> {
         Report::Asked { delivered: vec![name("chat")], failed: vec![failure()] },
         Report::Probed { probed: Probed::NotApplied, after: None },
         Report::Probed { probed: Probed::Applied, after: Some(Digest::of(b"after")) },
-        Report::Verified(verified()),
+        Report::Verified { verified: verified(), pace: Pace { scrapes: Some(3), interval_ms: Some(15_000) } },
         Report::Kept,
         Report::Failed(failure()),
     ]

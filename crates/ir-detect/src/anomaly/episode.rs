@@ -41,6 +41,10 @@ pub struct EpisodeConfig {
     /// itself. Seconds, default 900: people who live with it for a quarter of an hour have accepted it.
     #[schemars(range(min = 1.0, max = 864_000.0))]
     pub relearn_secs: f64,
+    /// And not before it was judged this often, so that an episode at long intervals is not taken for the new level while a remedy is
+    /// being measured. Default 20.
+    #[serde(default = "default_relearn_scrapes")]
+    pub relearn_scrapes: u32,
     /// So many episodes of one kind of symptom at one entity count in full in a day. Of further ones only those that are worse
     /// than all but so many of that day do; the others are told, and support, but open no incident alone. Default 12; 0 is no
     /// budget, for what cannot be a false alarm.
@@ -50,7 +54,15 @@ pub struct EpisodeConfig {
 
 impl Default for EpisodeConfig {
     fn default() -> Self {
-        Self { begin_looks: 2, begin_secs: 0.0, end_looks: 4, grow_by: 0.15, relearn_secs: 900.0, most_a_day: 12 }
+        Self {
+            begin_looks: 2,
+            begin_secs: 0.0,
+            end_looks: 4,
+            grow_by: 0.15,
+            relearn_secs: 900.0,
+            relearn_scrapes: default_relearn_scrapes(),
+            most_a_day: 12,
+        }
     }
 }
 
@@ -65,6 +77,10 @@ impl EpisodeConfig {
         check.count("most_a_day", self.most_a_day as usize, 0, 10_000);
         check
     }
+}
+
+const fn default_relearn_scrapes() -> u32 {
+    20
 }
 
 /// What an episode is about.
@@ -162,6 +178,9 @@ struct Open {
     said: Score,
     /// What of it was reported.
     reported: Score,
+    /// How often it was judged since it began.
+    #[serde(default)]
+    judged: u32,
 }
 
 impl Default for Track {
@@ -193,7 +212,10 @@ impl Tracks {
     /// Whether `key` may be learned from: not while it looks bad, unless that has become the usual state.
     pub(crate) fn may_learn(&self, key: &Key, now: Timestamp, config: &EpisodeConfig) -> bool {
         match self.keys.get(key) {
-            Some(Track { open: Some(open), .. }) => now.since(open.onset).as_secs_f64() > config.relearn_secs,
+            Some(Track { open: Some(open), .. }) => {
+                let long = now.since(open.onset).as_secs_f64() > config.relearn_secs;
+                long && open.judged >= config.relearn_scrapes
+            }
             Some(track) => track.bad == 0,
             None => true,
         }
@@ -245,6 +267,9 @@ impl Tracks {
         }
         let track = self.keys.entry(key.clone()).or_default();
         track.seen = judge.at;
+        if let Some(open) = &mut track.open {
+            open.judged = open.judged.saturating_add(1);
+        }
         let score = score_of(finding.nats);
         let (budgets, most) = (&mut self.budgets, judge.config.most_a_day as usize);
         let mut worth = |id: &AnomalyId| budgets.spend((&key.entity, finding.symptom), (id, judge.at, score), most);
@@ -269,7 +294,7 @@ impl Tracks {
                 let id = id_of(judge.detector, key, onset)?;
                 let worth = worth(&id);
                 beyond = worth.beyond;
-                track.open = Some(Open { id, onset, said: score, reported: worth.score });
+                track.open = Some(Open { id, onset, said: score, reported: worth.score, judged: 0 });
                 track.good = 0;
                 Phase::Began
             }

@@ -35,9 +35,13 @@ use crate::stats::Ring;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct ObservationStoreConfig {
-    /// Older points are forgotten. Seconds, default 900.
+    /// Older points are evicted. Seconds, default 900.
     #[schemars(range(min = 1, max = 864_000))]
     pub keep_secs: u64,
+    /// But so many points of a series, and times of a target, are kept however old they are: at long intervals `keep_secs` holds only
+    /// a few. Default 40.
+    #[schemars(range(min = 0, max = 10_000))]
+    pub keep_scrapes: usize,
     /// Points of a series at most. Default 2,000.
     #[schemars(range(min = 2, max = 1_000_000))]
     pub max_points: usize,
@@ -54,6 +58,7 @@ impl Default for ObservationStoreConfig {
     fn default() -> Self {
         Self {
             keep_secs: 900,
+            keep_scrapes: 40,
             max_points: 2_000,
             max_series: 20_000,
             names: MetricNames::default(),
@@ -170,6 +175,14 @@ impl ObservationStore {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner).targets.get(target)?.interval
     }
 
+    /// The usual time between two scrapes of `entity`: the longest of its targets. `None` without one or until it is known.
+    #[must_use]
+    pub fn interval_of_entity(&self, entity: &EntityId) -> Option<Duration> {
+        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let of_entity = kept.targets.iter().filter(|(target, _)| target.entity == *entity);
+        of_entity.filter_map(|(_, scraped)| scraped.interval).max()
+    }
+
     /// Values and scrapes that were left out because their series or target is beyond a bound. Counted since the start.
     #[must_use]
     pub fn refused(&self) -> u64 {
@@ -195,7 +208,8 @@ impl ObservationStore {
         }
         scraped.interval = scrape.interval;
         scraped.times.push(scrape.at, self.config.max_points);
-        scraped.times.drain_while(|at| self.is_old(*at, scrape.at), |_| {});
+        let mut spare = scraped.times.len().saturating_sub(self.config.keep_scrapes);
+        scraped.times.drain_while(|at| self.is_spare(&mut spare, *at, scrape.at), |_| {});
     }
 
     fn keep(&self, kept: &mut Kept, scrape: &EntityScrape<'_>) {
@@ -219,7 +233,8 @@ impl ObservationStore {
                 history.clear();
             }
             history.push((scrape.at, value), self.config.max_points);
-            history.drain_while(|(at, _)| self.is_old(*at, scrape.at), |_| {});
+            let mut spare = history.len().saturating_sub(self.config.keep_scrapes);
+            history.drain_while(|(at, _)| self.is_spare(&mut spare, *at, scrape.at), |_| {});
         };
         let derived = |metric: &str, unit: &str, peer: Option<&EntityId>| {
             let labels = peer.map(|peer| (self.config.names.peer.as_str(), peer.as_str())).into_iter().collect();
@@ -267,6 +282,13 @@ impl ObservationStore {
         }
     }
 
+    /// Whether the oldest of `spare` points that need not be kept is too old.
+    fn is_spare(&self, spare: &mut usize, at: Timestamp, now: Timestamp) -> bool {
+        let is_spare = *spare > 0 && self.is_old(at, now);
+        *spare = spare.saturating_sub(1);
+        is_spare
+    }
+
     fn is_old(&self, at: Timestamp, now: Timestamp) -> bool {
         now.since(at).as_secs() > self.config.keep_secs
     }
@@ -286,6 +308,7 @@ impl ObservationStoreConfig {
     fn check(&self) -> Vec<Problem> {
         let mut check = Check::default();
         check.count("keep_secs", usize::try_from(self.keep_secs).unwrap_or(usize::MAX), 1, 864_000);
+        check.count("keep_scrapes", self.keep_scrapes, 0, 10_000);
         check.count("max_points", self.max_points, 2, 1_000_000);
         check.count("max_series", self.max_series, 1, 10_000_000);
         check.part("names", self.names.check());

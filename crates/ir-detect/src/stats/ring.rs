@@ -36,8 +36,8 @@ impl<T> Ring<T> {
     }
 
     /// Forgets from the oldest on while `old` says so; gives what was forgotten to `sink`.
-    pub fn drain_while(&mut self, old: impl Fn(&T) -> bool, mut sink: impl FnMut(T)) {
-        while self.0.front().is_some_and(&old) {
+    pub fn drain_while(&mut self, mut old: impl FnMut(&T) -> bool, mut sink: impl FnMut(T)) {
+        while self.0.front().is_some_and(&mut old) {
             if let Some(value) = self.0.pop_front() {
                 sink(value);
             }

@@ -367,7 +367,8 @@ impl Sim {
     }
 
     fn draft(&self, incident: &IncidentId, plan: &PlanId) -> PlanDraft {
-        let verification = Verification { anomalies_end: false, limits: Vec::new(), hold_ms: 0, within_ms: 1_500 };
+        let verification =
+            Verification { anomalies_end: false, hold_ms: 0, within_ms: 1_500, ..Verification::default() };
         let count = if self.scene.second { 2 } else { 1 };
         let steps = TARGETS.iter().take(count).enumerate().map(|(n, (id, target))| Step {
             id: name(id),
@@ -421,7 +422,7 @@ impl Sim {
                     into: Placement::Open { key: "all".into() },
                     because: "model".into(),
                 };
-                Report::Correlated(anomalies.iter().map(into).collect())
+                Report::Correlated { groupings: anomalies.iter().map(into).collect(), intervals: Vec::new() }
             }
             Command::Diagnose { hypothesis, .. } => {
                 let cause = Cause {
@@ -442,7 +443,7 @@ impl Sim {
                 similar: Vec::new(),
                 by: name("model"),
             }),
-            Command::Plan { incident, plan } => {
+            Command::Plan { incident, plan, .. } => {
                 Report::Planned(Planned { by: name("model"), drafts: vec![self.draft(incident, plan)] })
             }
             Command::Preview { step, call } => {
@@ -456,7 +457,7 @@ impl Sim {
             Command::Verify { .. } => {
                 let holds = if self.scene.helps { Holds::Yes } else { Holds::No };
                 let verified = Verified { by: name("model"), holds, readings: Vec::new(), because: "model".into() };
-                Report::Verified(verified)
+                Report::Verified { verified, pace: Pace::default() }
             }
             Command::Probe { step, key, fence, .. } => return self.probe(step, *key, *fence),
             Command::Send { step, direction, .. } => return Done::Output(self.send(step, *direction)),

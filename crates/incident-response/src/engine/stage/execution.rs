@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use ir_core::journal::{Fact, Intent, Refusal};
 use ir_core::{
-    AttemptResult, Digest, Direction, Execution, Failure, IncidentId, Probed, Recovery, RecoveryClass, StepId, StepRef,
-    StepState, Tried, kernel,
+    AttemptResult, Digest, Direction, Execution, Failure, IncidentId, Pace, Probed, Recovery, RecoveryClass, StepId,
+    StepRef, StepState, Tried, kernel,
 };
 
 use super::decision::passes;
@@ -197,11 +197,14 @@ impl Machine {
     }
 
     fn begin_verifying(&mut self, step: &StepRef) {
-        let applied = self.wall();
+        let (applied, began_mono_ns) = (self.wall(), self.mono_ns());
         let within_ms = self.planned_step(step).map_or(0, |planned| planned.verification.within_ms);
         self.move_step(step, StepState::Verifying, "whether it helped is being measured");
         if let Some(run) = self.run_of(step) {
-            run.verifying.insert(step.step.clone(), VerifyRun { applied, held_since_mono_ns: None, over: false });
+            run.verifying.insert(
+                step.step.clone(),
+                VerifyRun { applied, held_since: None, pace: Pace::default(), began_mono_ns, over: false },
+            );
         }
         self.start_timer(TimerKey::VerifyEnd(step.clone()), within_ms);
         self.verify(step);

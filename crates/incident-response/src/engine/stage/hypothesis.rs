@@ -50,7 +50,8 @@ impl Machine {
     }
 
     pub(crate) fn diagnose_later(&mut self, id: &IncidentId) {
-        let later_ms = self.settings().rediagnose_ms;
+        // Nothing new is known before the next scrape.
+        let later_ms = self.settings().rediagnose_ms.max(self.interval_ms(id));
         self.start_timer(TimerKey::Settle(id.clone()), later_ms);
     }
 

@@ -229,7 +229,8 @@ impl Machine {
         self.incidents.insert(id.clone(), run);
         self.fact(Fact::IncidentOpened { incident: id.clone(), anomalies: ids, onset, because });
         self.note_left_out(&id, left_out);
-        let settle_ms = self.settings().settle_ms;
+        // The neighbours are scraped once more before the cause is looked for: what they show belongs to it.
+        let settle_ms = self.settings().settle_ms.max(self.interval_ms(&id));
         self.start_timer(TimerKey::Settle(id.clone()), settle_ms);
         self.watch_quiet(&id);
     }
@@ -269,9 +270,14 @@ impl Machine {
         if !is_quiet {
             self.timers.stop(&key);
         } else if !self.timers.runs(&key) {
-            let quiet_ms = self.settings().quiet_ms;
+            let quiet_ms = self.quiet_ms(id);
             self.start_timer(key, quiet_ms);
         }
+    }
+
+    /// Long enough for two more scrapes to say so.
+    fn quiet_ms(&self, id: &IncidentId) -> u64 {
+        self.settings().quiet_ms.max(self.interval_ms(id).saturating_mul(2))
     }
 
     /// All anomalies have been over for a while. While steps are under way their own verification decides.
@@ -287,7 +293,7 @@ impl Machine {
             })
         });
         if under_way {
-            let quiet_ms = self.settings().quiet_ms;
+            let quiet_ms = self.quiet_ms(id);
             self.start_timer(TimerKey::Quiet(id.clone()), quiet_ms);
             return;
         }

@@ -1,7 +1,7 @@
 //! Outcomes: whether a step helped, how a plan ended, and what it teaches.
 
 use ir_core::journal::Fact;
-use ir_core::{Holds, IncidentId, IncidentState, Moment, Outcome, Recovery, StepRef, StepState, Verified};
+use ir_core::{Holds, IncidentId, IncidentState, Moment, Outcome, Pace, Recovery, StepRef, StepState, Verified};
 
 use crate::engine::command::Command;
 use crate::engine::machine::Machine;
@@ -26,21 +26,26 @@ impl Machine {
         self.command(Command::Verify { step: step.clone(), incident, call, verification, applied });
     }
 
-    pub(crate) fn on_verified(&mut self, step: &StepRef, verified: &Verified) {
+    pub(crate) fn on_verified(&mut self, step: &StepRef, verified: &Verified, pace: Pace) {
         let now = self.mono_ns();
-        let hold_ms = self.planned_step(step).map_or(u64::MAX, |planned| planned.verification.hold_ms);
+        let (hold_ms, hold_scrapes) =
+            self.planned_step(step).map_or((u64::MAX, 0), |s| (s.verification.hold_ms, s.verification.hold_scrapes));
         let Some(verify) = self.run_of(step).and_then(|run| run.verifying.get_mut(&step.step)) else { return };
+        verify.pace = pace;
         if verified.holds != Holds::Yes {
-            verify.held_since_mono_ns = None;
+            verify.held_since = None;
             return self.verify_later(step);
         }
-        let since = *verify.held_since_mono_ns.get_or_insert(now);
-        if now.saturating_sub(since) < hold_ms.saturating_mul(1_000_000) {
+        // Time alone proves nothing at long intervals: every reading since might be of one and the same scrape.
+        let (since, scrapes) = *verify.held_since.get_or_insert((now, pace.scrapes.unwrap_or(0)));
+        let new = pace.scrapes.map(|n| n.saturating_sub(scrapes));
+        if now.saturating_sub(since) < hold_ms.saturating_mul(1_000_000) || new.is_some_and(|n| n < hold_scrapes) {
             return self.verify_later(step);
         }
         verify.over = true;
         self.forget_step(step);
-        self.move_step(step, StepState::Done, format!("{}, for {hold_ms} ms", verified.because));
+        let scrapes = new.map(|n| format!(" and {n} scrapes")).unwrap_or_default();
+        self.move_step(step, StepState::Done, format!("{}, for {hold_ms} ms{scrapes}", verified.because));
         if let Some(id) = self.incident_of(step) {
             self.advance(&id);
         }
@@ -49,21 +54,38 @@ impl Machine {
     /// The verifier failed: counts as unknown, never as yes.
     pub(crate) fn on_unverified(&mut self, step: &StepRef) {
         if let Some(verify) = self.run_of(step).and_then(|run| run.verifying.get_mut(&step.step)) {
-            verify.held_since_mono_ns = None;
+            verify.held_since = None;
         }
         self.verify_later(step);
     }
 
     fn verify_later(&mut self, step: &StepRef) {
-        let every_ms = self.settings().verify_every_ms;
+        // Some ten times an interval: more often nothing new can be known.
+        let interval_ms =
+            self.run_of(step).and_then(|run| run.verifying.get(&step.step)).and_then(|v| v.pace.interval_ms);
+        let every_ms = self.settings().verify_every_ms.max(interval_ms.unwrap_or(0) / 10);
         self.start_timer(TimerKey::Verify(step.clone()), every_ms);
     }
 
-    /// The time to succeed is over.
+    /// The time to succeed is over. It goes on while the entities concerned were scraped too rarely to know, up to `at_most_ms`.
     pub(crate) fn on_verify_over(&mut self, step: &StepRef) {
-        if self.kernel.step(step).is_some_and(|entry| entry.state == StepState::Verifying) {
-            self.fail_plan(step, "the signals did not come back in time");
+        if !self.kernel.step(step).is_some_and(|entry| entry.state == StepState::Verifying) {
+            return;
         }
+        let now = self.mono_ns();
+        let Some(verification) = self.planned_step(step).map(|planned| planned.verification.clone()) else { return };
+        let run = self.run_of(step).and_then(|run| run.verifying.get(&step.step));
+        let (pace, began) = run.map_or((Pace::default(), 0), |run| (run.pace, run.began_mono_ns));
+        let passed_ms = now.saturating_sub(began) / 1_000_000;
+        let too_few = pace.scrapes.is_some_and(|scrapes| scrapes < verification.within_scrapes);
+        if too_few && passed_ms < verification.at_most_ms {
+            // At most at the end, and not more often than something new can be known.
+            let next_ms = pace.interval_ms.unwrap_or(0).max(self.settings().verify_every_ms);
+            return self
+                .start_timer(TimerKey::VerifyEnd(step.clone()), next_ms.min(verification.at_most_ms - passed_ms));
+        }
+        let scrapes = pace.scrapes.map(|n| format!(" ({n} scrapes)")).unwrap_or_default();
+        self.fail_plan(step, format!("the signals did not come back within {} s{scrapes}", passed_ms / 1_000));
     }
 
     /// Every step of the plan is over: what came of it, and what follows.
