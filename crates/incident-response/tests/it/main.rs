@@ -3,6 +3,7 @@
 
 mod approval;
 mod building;
+mod corners;
 mod crash;
 #[cfg(feature = "file")]
 mod disk;
@@ -16,5 +17,6 @@ mod sinks;
 mod snapshots;
 mod soundness;
 mod stopping;
+mod storms;
 mod undoing;
 mod world;
