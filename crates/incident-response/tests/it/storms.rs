@@ -1,5 +1,5 @@
-//! Random plans in random weather: parts that fail in every way, people who answer anything at any time, halts, and processes that
-//! die. Whatever happens, what is promised holds from the targets' point of view.
+//! Random plans in random weather: parts that fail in every way, people who answer anything at any time, halts, and processes
+//! that die. Whatever happens, what is promised holds from the targets' point of view.
 //!
 //! Each run follows from its seed. `IR_STORMS=2000` runs so many seeds, `IR_STORM=17` the one.
 
