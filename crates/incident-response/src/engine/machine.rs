@@ -83,7 +83,6 @@ pub(crate) struct Delay {
 /// How long a step's success has lasted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct VerifyRun {
-    pub(crate) applied: Timestamp,
     /// Since when it has held, and how many scrapes there were by then.
     pub(crate) held_since: Option<(u64, u32)>,
     pub(crate) pace: Pace,
@@ -290,6 +289,11 @@ impl Machine {
         self.outstanding.values().any(|(command, _)| wanted(command))
     }
 
+    /// Whether the answer of that command is still waited for.
+    pub(crate) fn is_outstanding(&self, command: CommandId) -> bool {
+        self.outstanding.contains_key(&command)
+    }
+
     /// Forgets commands; their answers, should they come, are passed over.
     pub(crate) fn forget_commands(&mut self, unwanted: impl Fn(&Command) -> bool) {
         self.outstanding.retain(|_, (command, _)| !unwanted(command));
@@ -450,6 +454,12 @@ impl Machine {
         self.timers.stop_where(|key| matches!(key, TimerKey::Again(_)));
         for command in again {
             self.command(command);
+        }
+        // How long a success had lasted was measured on another clock, or not at all meanwhile.
+        let now_ns = self.mono_ns();
+        let plans = self.incidents.values_mut().filter_map(|run| run.run.as_mut());
+        for verify in plans.flat_map(|plan| plan.verifying.values_mut()) {
+            (verify.held_since, verify.began_mono_ns) = (None, now_ns);
         }
         self.recover_steps();
         self.await_forgotten(forgetful);

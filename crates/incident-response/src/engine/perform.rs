@@ -289,6 +289,9 @@ pub(crate) struct Attempted {
     pub(crate) watch: PermitWatch,
     /// Who previews the undo of a do, so that it is known how the do left the target.
     pub(crate) undoes: Option<Arc<dyn Executor>>,
+    /// How that is read: with its own time to answer, since the answer of the attempt may have come late.
+    pub(crate) reading: Ctx,
+    pub(crate) answer_within: Duration,
 }
 
 /// Has the effect. Never dropped by the engine before the process ends.
@@ -296,12 +299,13 @@ pub(crate) async fn execute(ctx: Ctx, executor: Arc<dyn Executor>, permit: Permi
     let by = PartName::new(executor.name()).unwrap_or_else(|_| PartName::literal("executor"));
     let name = by.as_str().to_owned();
     // A task of its own, so that a component that panics does not take the engine down.
-    let within = ctx.clone();
-    let answer = tokio::spawn(async move { executor.execute(&within, permit).await }).await;
-    let Attempted { intent, gate, watch, undoes } = attempt;
+    let answer = tokio::spawn(async move { executor.execute(&ctx, permit).await }).await;
+    let Attempted { intent, gate, watch, undoes, reading, answer_within } = attempt;
     let result = ended(&name, answer, &intent, &gate, &watch);
     let after = match (&result, intent.direction, undoes.zip(intent.inverse)) {
-        (AttemptResult::Applied { .. }, Direction::Do, Some((part, inverse))) => state_of(&ctx, &part, &inverse).await,
+        (AttemptResult::Applied { .. }, Direction::Do, Some((part, inverse))) => {
+            state_of(&reading.with_timeout(answer_within), &part, &inverse).await
+        }
         _ => None,
     };
     let (step, direction, attempt) = (intent.step, intent.direction, intent.attempt);

@@ -206,7 +206,13 @@ impl Shell {
         let command = self.work.commands.remove(&id);
         match (done, command) {
             (Ok((_, Performed::Event(event))), _) => self.take(*event).await,
-            (Ok((_, Performed::Prepared { request, executor })), _) => self.authorize(request, executor).await,
+            // A send that is not wanted any more is not authorized, however late the target was read for it.
+            (Ok((_, Performed::Prepared { request, executor })), Some(command))
+                if self.machine.is_outstanding(command) =>
+            {
+                self.authorize(request, executor).await
+            }
+            (Ok((_, Performed::Prepared { .. })), _) => Ok(()),
             (Err(error), Some(command)) => {
                 tracing::error!(%error, "a part panicked");
                 let failure = failure("engine", ErrorKind::Unknown, "the part panicked");
@@ -237,7 +243,14 @@ impl Shell {
                 let ctx = self.ctx.with_deadline(deadline);
                 let inverse = intent.inverse.as_ref().filter(|_| intent.direction == Direction::Do);
                 let undoes = inverse.and_then(|inverse| self.parts.executor(inverse).ok());
-                let attempt = Attempted { intent: intent.clone(), gate: self.gate.name().clone(), watch, undoes };
+                let attempt = Attempted {
+                    intent: intent.clone(),
+                    gate: self.gate.name().clone(),
+                    watch,
+                    undoes,
+                    reading: self.ctx.clone(),
+                    answer_within: self.parts.answer_within,
+                };
                 self.work.effects.spawn(execute(ctx, executor, *permit, attempt));
                 self.absorb(record).await
             }

@@ -443,6 +443,10 @@ impl State {
             return Err(illegal(format!("step `{step}` cannot be taken back: `{other}` was built on it")));
         }
         entry.state = to;
+        if by_word && to == StepState::Done {
+            // INVARIANT (a person's word is the last): what they left in place is not taken back by itself.
+            entry.inverse = None;
+        }
         if from.is_in_flight() {
             entry.open = None;
             entry.unresolved.clear();
@@ -483,6 +487,7 @@ impl State {
     fn fold_gate(&mut self, fact: &GateFact, at: &Moment) -> Result<()> {
         match fact {
             GateFact::Claimed { epoch, .. } => {
+                self.word = None;
                 if *epoch < self.epoch {
                     return Err(illegal(format!("epoch {epoch} comes after epoch {}", self.epoch)));
                 }

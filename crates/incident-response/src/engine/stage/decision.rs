@@ -4,8 +4,8 @@ use ir_core::decision::{ANYONE, covered};
 use ir_core::journal::{Approved, Fact, Refusal};
 use ir_core::{
     Answer, ApprovalAnswer, ApprovalId, ApprovalRequest, AutonomyTier, Call, Decision, Digest, Direction, Failure,
-    IncidentId, PartName, Plan, PlanDraft, Preview, Quorum, Reversibility, StepChange, StepRef, StepState, Verdict,
-    kernel,
+    IncidentId, PartName, Plan, PlanDraft, Preview, Quorum, Reversibility, StepChange, StepId, StepRef, StepState,
+    Verdict, kernel,
 };
 use ir_plan::decision::DecisionInput;
 
@@ -279,9 +279,7 @@ impl Machine {
             .and_then(|id| self.incidents.get(&id))
             .is_some_and(|run| run.incident.ongoing().next().is_some());
         if !ongoing && !self.is_for_afterwards(step) {
-            let because = "the signals came back before it was sent";
-            self.move_step(step, StepState::Cancelled, because);
-            return self.fail_plan(step, because);
+            return self.end_early(step);
         }
         if self.kernel.step(step).is_some_and(|entry| entry.state != StepState::Ready) {
             self.move_step(step, StepState::Ready, because);
@@ -302,12 +300,24 @@ impl Machine {
         }
     }
 
+    /// The signals came back before the step was sent: what was done stays, and the rest is not needed.
+    fn end_early(&mut self, step: &StepRef) {
+        let because = "the signals came back before it was sent";
+        let Some(id) = self.incident_of(step) else { return };
+        self.cancel_unsent(&id, because);
+        if self.run_of(step).is_some_and(|run| run.first_effect.is_some()) {
+            self.advance(&id);
+        } else {
+            self.fail_plan(step, because);
+        }
+    }
+
     /// Whether it waits for a step whose success was that the signals came back, as what lifts a limit does: then that they did is
     /// no reason against it.
     fn is_for_afterwards(&self, step: &StepRef) -> bool {
         let plan = self.incident_of(step).and_then(|id| self.incidents.get(&id)).and_then(|run| run.run.as_ref());
         let (Some(plan), Some(planned)) = (plan, self.planned_step(step)) else { return false };
-        let mut before = planned.after.iter().filter_map(|before| plan.plan.step(before));
+        let mut before = plan.plan.prerequisites(planned).filter_map(|before| plan.plan.step(before));
         before.any(|before| before.verification.anomalies_end)
     }
 
@@ -321,6 +331,13 @@ impl Machine {
 
     pub(crate) fn on_answered(&mut self, answer: &ApprovalAnswer) {
         let request = self.requests().find(|request| request.id == answer.request).cloned();
+        let is_open = |request: &ApprovalRequest| {
+            self.kernel.step(&request.step).is_some_and(|entry| match request.direction {
+                Direction::Do => entry.state == StepState::AwaitingApproval,
+                Direction::Undo => entry.state == StepState::Compensating,
+            })
+        };
+        let request = request.filter(is_open);
         let because = match &request {
             None => Some(
                 "nothing is asked under that name: it was answered, has ended, or shows another state of the target"
@@ -486,9 +503,14 @@ impl Machine {
 /// Changes one step of a draft, or leaves it out.
 fn apply_change(draft: &mut PlanDraft, change: &StepChange) {
     if change.drop {
+        // What waited for it waits for what it waited for: the order of the others stays.
+        let dropped = draft.steps.iter().find(|step| step.id == change.step).map(|step| step.after.clone());
         draft.steps.retain(|step| step.id != change.step);
-        for step in &mut draft.steps {
+        for step in draft.steps.iter_mut().filter(|step| step.after.contains(&change.step)) {
             step.after.retain(|before| *before != change.step);
+            let inherited = dropped.iter().flatten().filter(|before| !step.after.contains(before)).cloned();
+            let inherited: Vec<StepId> = inherited.collect();
+            step.after.extend(inherited);
         }
         return;
     }

@@ -58,7 +58,9 @@ impl Machine {
     }
 
     pub(crate) fn on_refused(&mut self, step: &StepRef, direction: Direction, read: &Digest, refusals: &[Refusal]) {
-        self.forget_commands(|c| matches!(c, Command::Send { step: other, .. } if other == step));
+        self.forget_commands(
+            |c| matches!(c, Command::Send { step: other, direction: of, .. } if other == step && *of == direction),
+        );
         let has = |rule: &str| refusals.iter().any(|refusal| refusal.rule == rule);
         if has("halted") {
             // It stays as it is; the resume takes it up again.
@@ -75,8 +77,13 @@ impl Machine {
             (Direction::Undo, Some(StepState::Compensating)) if has("changed_since") && !has("built_on") => {
                 self.ask_undo(step, read, &because);
             }
-            (_, Some(StepState::Intent | StepState::Compensating)) if passing => self.delay(step, &because),
-            (_, Some(StepState::Intent | StepState::Compensating)) => self.give_up_sending(step, &because),
+            (Direction::Do, Some(StepState::Intent)) | (Direction::Undo, Some(StepState::Compensating)) => {
+                if passing {
+                    self.delay(step, &because)
+                } else {
+                    self.give_up_sending(step, &because)
+                }
+            }
             _ => {}
         }
     }
@@ -197,13 +204,13 @@ impl Machine {
     }
 
     fn begin_verifying(&mut self, step: &StepRef) {
-        let (applied, began_mono_ns) = (self.wall(), self.mono_ns());
+        let began_mono_ns = self.mono_ns();
         let within_ms = self.planned_step(step).map_or(0, |planned| planned.verification.within_ms);
         self.move_step(step, StepState::Verifying, "whether it helped is being measured");
         if let Some(run) = self.run_of(step) {
             run.verifying.insert(
                 step.step.clone(),
-                VerifyRun { applied, held_since: None, pace: Pace::default(), began_mono_ns, over: false },
+                VerifyRun { held_since: None, pace: Pace::default(), began_mono_ns, over: false },
             );
         }
         self.start_timer(TimerKey::VerifyEnd(step.clone()), within_ms);
@@ -372,7 +379,13 @@ impl Machine {
     fn after_undo(&mut self, step: &StepRef) {
         self.forget_step(step);
         let Some(id) = self.incident_of(step) else { return };
-        self.undo_all(&id, "an earlier step of the plan is taken back as well");
+        let because = "an earlier step of the plan is taken back as well";
+        // Who took the incident over without asking for the undo wants nothing further begun.
+        if self.run_of(step).is_some_and(|run| run.taking_back) {
+            self.undo_all(&id, because);
+        } else {
+            self.leave_as_it_is(&id, because);
+        }
         self.advance(&id);
     }
 

@@ -413,7 +413,7 @@ impl Machine {
         let because = format!("{} took it over: {reason}", by.name);
         if let Some(run) = self.incidents.get_mut(id).and_then(|run| run.run.as_mut()) {
             run.overridden = true;
-            run.taking_back |= undo;
+            run.taking_back = undo;
             run.failing.get_or_insert_with(|| because.clone());
         }
         self.stop_thinking(id);
@@ -422,6 +422,7 @@ impl Machine {
         if undo {
             self.undo_all(id, &because);
         }
+        self.advance(id);
     }
 }
 

@@ -19,10 +19,13 @@ impl Machine {
         else {
             return;
         };
-        let Some(applied) = self.run_of(step).and_then(|run| run.verifying.get(&step.step)).map(|run| run.applied)
+        let Some(began) = self.run_of(step).and_then(|run| run.verifying.get(&step.step)).map(|run| run.began_mono_ns)
         else {
             return;
         };
+        // On the wall clock as it is set now: one that was set back since must not make all later samples look older.
+        let passed = std::time::Duration::from_nanos(self.mono_ns().saturating_sub(began));
+        let applied = self.wall().minus(passed);
         self.command(Command::Verify { step: step.clone(), incident, call, verification, applied });
     }
 
@@ -93,11 +96,13 @@ impl Machine {
         let states = self.steps_of(id);
         let Some(run) = self.incidents.get_mut(id) else { return };
         let Some(plan) = run.run.take() else { return };
-        let all = |wanted: StepState| states.iter().all(|(_, state)| *state == wanted);
         let any = |wanted: &[StepState]| states.iter().any(|(_, state)| wanted.contains(state));
+        // What was not needed any more was cancelled before it was sent.
+        let over = any(&[StepState::Done])
+            && states.iter().all(|(_, state)| matches!(state, StepState::Done | StepState::Cancelled));
         let recovery = if any(&[StepState::Unknown, StepState::RollbackFailed]) {
             Recovery::Unknown
-        } else if all(StepState::Done) && plan.failing.is_none() {
+        } else if over && plan.failing.is_none() {
             Recovery::Recovered
         } else {
             Recovery::NotRecovered
@@ -124,7 +129,15 @@ impl Machine {
         };
         self.fact(Fact::OutcomeReached(outcome));
         match recovery {
-            Recovery::Recovered => self.close(id, "the signals came back"),
+            Recovery::Recovered => {
+                let goes_on = self.incidents.get(id).is_some_and(|run| run.incident.ongoing().next().is_some());
+                let because = if goes_on {
+                    "its plan is done and measured; what goes on is looked at anew"
+                } else {
+                    "the signals came back"
+                };
+                self.close(id, because);
+            }
             Recovery::Unknown => self.hand_over(id, format!("{because}; a person must look")),
             Recovery::NotRecovered => self.try_another(id, plan.overridden, sent, &because),
         }

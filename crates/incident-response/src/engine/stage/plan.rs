@@ -133,7 +133,7 @@ impl Machine {
         self.advance(&id);
     }
 
-    fn leave_as_it_is(&mut self, id: &IncidentId, because: &str) {
+    pub(crate) fn leave_as_it_is(&mut self, id: &IncidentId, because: &str) {
         for (step, state) in self.steps_of(id) {
             if matches!(state, StepState::Applied | StepState::Verifying) {
                 self.forget_step(&step);
@@ -174,6 +174,10 @@ impl Machine {
     pub(crate) fn move_step(&mut self, step: &StepRef, to: StepState, because: impl Into<String>) {
         let Some(from) = self.kernel.step(step).map(|entry| entry.state) else { return };
         self.fact(Fact::StepMoved { step: step.clone(), from, to, because: because.into() });
+        // INVARIANT (nothing is left of what is over): no request, timer or answer of it can be met later.
+        if to.is_terminal() {
+            self.forget_step(step);
+        }
     }
 
     /// Timers and questions of a step that is over.
