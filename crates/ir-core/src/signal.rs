@@ -281,6 +281,25 @@ pub struct Polled {
 /// 8. A repetition is decided by the last state.
 /// 9. Levels are those of [`LogLevel::parse`].
 ///
+/// # What is tested
+///
+/// `testkit::signal` tests it on a supply that the tester controls: `check_all` tests 1 to 4, and `check_hostile` tests 5 to 9 by
+/// one `Hostility` each, as far as the supply can feed it.
+///
+/// | | by | what must hold |
+/// |---|---|---|
+/// | 1 | `law_1_goes_on_where_it_was` | 3 new signals come from one cursor, and come from it again; the next cursor brings 2 further ones and none of the 3 |
+/// | 2 | `law_2_counts_what_it_drops` | 4 good signals around 3 bad ones come, and `dropped` is the number that the supply expects |
+/// | 3 | `law_3_keeps_to_the_deadline` | a poll with a deadline of 200 ms returns within 2.2 s when the other side does not answer |
+/// | 4 | `law_4_empty_is_an_answer` | three polls with nothing new succeed; that a source that is away is an error is not tested |
+/// | 5 | `BadParts` | the good signals come, `dropped` is the expected number, and `problems` is not empty if it is more than 0 |
+/// | 6 | `WrongTimes` | `dropped` as for 5; no signal is more than a day ahead of the clock or twenty years behind it |
+/// | 7 | `EmptyLabel` | a signal comes whose first entity label is empty and whose next one is not; its entity is not compared |
+/// | 8 | `StateBetween` | three reports come: one state, another, and the first again |
+/// | 9 | `Level` | of each of eight texts a line comes with the level of [`LogLevel::parse`] |
+///
+/// After each of 5 to 9, 2 good signals come.
+///
 /// # Cancellation
 ///
 /// Dropping the future is safe: the cursor of the last finished poll counts.

@@ -197,7 +197,7 @@ impl Shared {
         match self.in_flight.read(body, self.config.max_bytes).await {
             Ok(body) => self.take(headers, &body.bytes),
             // It comes again.
-            Err(refused) if refused.status == 503 => 503,
+            Err(refused) if !refused.is_final() => refused.status,
             Err(refused) => match self.guard.admit(self.ctx.now().wall, in_headers(headers), b"") {
                 Ok(_) => self.lose(&refused),
                 // Without its body a signature proves nothing.

@@ -402,6 +402,49 @@ impl laws::Supply for Sender {
     }
 }
 
+#[async_trait]
+impl laws::Hostile for Sender {
+    async fn feed(&self, what: laws::Hostility) -> Option<laws::Fed> {
+        let changed = |field: &str, value: Value| {
+            let mut alert = alert(9_000);
+            alert[field] = value;
+            alert
+        };
+        let (alerts, dropped) = match what {
+            laws::Hostility::BadParts => {
+                (vec![changed("startsAt", json!("x")), alert(9_001), Value::Null, alert(9_002)], 2)
+            }
+            laws::Hostility::WrongTimes => (
+                vec![
+                    changed("startsAt", json!("2262-01-01T00:00:00Z")),
+                    changed("startsAt", json!("1970-01-01T00:00:00Z")),
+                ],
+                0,
+            ),
+            laws::Hostility::EmptyLabel => (vec![changed("labels", json!({ "service": "", "job": "node" }))], 0),
+            laws::Hostility::StateBetween => {
+                (vec![alert(9_000), changed("status", json!("resolved")), alert(9_000)], 0)
+            }
+            _ => return None,
+        };
+        let given = alerts.len() - usize::try_from(dropped).unwrap();
+        assert_eq!(post(&self.0, &notification(alerts)), 200);
+        Some(laws::Fed { given, dropped })
+    }
+}
+
+#[tokio::test]
+async fn it_keeps_the_laws_on_hostile_input() {
+    let (first, _) = source(config());
+    laws::check_hostile(&first.0.ctx.clone(), async || {
+        let (source, _) = source(config());
+        let supply: Box<dyn laws::Hostile> = Box::new(Sender(source.clone(), Default::default()));
+        (Arc::new(source) as Arc<dyn SignalSource>, supply)
+    })
+    .await
+    .unwrap();
+}
+
 #[tokio::test]
 async fn it_keeps_the_laws_of_sources() {
     let ctx = Ctx::new(Arc::new(crate::SystemClock::new()));

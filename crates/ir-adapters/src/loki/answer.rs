@@ -45,6 +45,17 @@ pub(super) struct Entry<'a> {
 }
 
 impl Answer<'_> {
+    /// Leaves out entries of other times, and returns their number.
+    pub(super) fn keep_within(&mut self, range: &std::ops::Range<i64>) -> u64 {
+        let mut n_outside = 0;
+        for stream in &mut self.streams {
+            let before = stream.values.len();
+            stream.values.retain(|entry| range.contains(&entry.nanos));
+            n_outside += (before - stream.values.len()) as u64;
+        }
+        n_outside
+    }
+
     /// How many entries there are, those that cannot be read among them.
     pub(super) fn len(&self) -> usize {
         let n: usize = self.streams.iter().map(|stream| stream.values.len()).sum();

@@ -122,9 +122,9 @@ impl Default for LokiConfig {
 /// what the query extracts (`| json`, `| logfmt`) become fields, and name the entity and the level alike. The level is what the
 /// writer said (`level`, `severity`, `severity_text`, `lvl` ...) by [`LogLevel::parse`], and else what Loki guessed from the text
 /// (`detected_level`). An empty label is no label, and white space in the name of an entity becomes `-`. Lines without an entity
-/// label are dropped and counted, and so is a part of an answer that cannot be read; warnings of the server are problems. When more
-/// than two pages of lines carry the very same nanosecond, those in the middle cannot be asked for: one is counted as dropped, and
-/// a problem says so.
+/// label are dropped and counted, and so is a part of an answer that cannot be read, and a line of a time that was not asked for;
+/// warnings of the server are problems. When more than two pages of lines carry the very same nanosecond, those in the middle
+/// cannot be asked for: one is counted as dropped, and a problem says so.
 ///
 /// A query that fails is a problem of the poll, which keeps its position, as long as another one answers.
 #[derive(Debug)]
@@ -327,10 +327,12 @@ impl LokiSource {
             let until = end.min(position.nanos.saturating_add(MAX_RANGE_NS));
             let range = Range { start: position.nanos, end: until, limit: self.config.page, backward: false };
             let reply = self.client.query_range(ctx, query, range).await?;
-            let answer = answer::read(&reply.body)?;
+            let mut answer = answer::read(&reply.body)?;
+            let is_full = answer.len() >= self.config.page;
+            drop_outside(&mut answer, position.nanos..until, gathered);
             let last = answer.streams.iter().flat_map(|stream| &stream.values).map(|entry| entry.nanos).max();
             let next = match last {
-                Some(last) if answer.len() >= self.config.page => {
+                Some(last) if is_full => {
                     if last <= position.nanos {
                         self.read_nanosecond(ctx, query, position, answer, gathered).await?;
                         *position = Position::at(position.nanos.saturating_add(1));
@@ -339,7 +341,7 @@ impl LokiSource {
                     // The page may have ended among lines of this very nanosecond.
                     Position { nanos: last, seen: names_at(last, &answer) }
                 }
-                None if answer.len() >= self.config.page => {
+                None if is_full => {
                     gathered.tell(|| {
                         "a page of which nothing can be read; what follows it in its range is passed over".to_owned()
                     });
@@ -365,9 +367,10 @@ impl LokiSource {
         let nanos = position.nanos;
         let range = Range { start: nanos, end: nanos.saturating_add(1), limit: self.config.page, backward: true };
         let reply = self.client.query_range(ctx, query, range).await?;
-        let other = answer::read(&reply.body)?;
-        let (of_first, of_other) = (names_at(nanos, &first), names_at(nanos, &other));
+        let mut other = answer::read(&reply.body)?;
         let is_whole = other.len() < self.config.page;
+        drop_outside(&mut other, nanos..nanos.saturating_add(1), gathered);
+        let (of_first, of_other) = (names_at(nanos, &first), names_at(nanos, &other));
         let apart = of_first.is_disjoint(&of_other);
         let mut known = position.clone();
         known.seen.extend(of_first);
@@ -402,6 +405,14 @@ impl LokiSource {
                 }
             }
         }
+    }
+}
+
+/// Leaves out and counts entries of times that were not asked for: believed, one of them would move the position.
+fn drop_outside(answer: &mut Answer<'_>, range: std::ops::Range<i64>, gathered: &mut Gathered) {
+    let n = answer.keep_within(&range);
+    if n > 0 {
+        gathered.drop_some(n, || format!("{n} lines are of times that were not asked for"));
     }
 }
 

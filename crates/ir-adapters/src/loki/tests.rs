@@ -421,6 +421,7 @@ pub(super) struct Pusher(pub(super) Arc<Double>, pub(super) AtomicUsize);
 #[async_trait]
 impl laws::Supply for Pusher {
     async fn add(&self, n: usize) {
+        self.0.mood(Mood::Answers);
         for _ in 0..n {
             let now = crate::SystemClock::new().now().wall.as_nanos();
             let n = self.1.fetch_add(1, Ordering::SeqCst);
@@ -440,6 +441,46 @@ impl laws::Supply for Pusher {
     async fn hang(&self) -> bool {
         self.0.mood(Mood::Hangs);
         true
+    }
+}
+
+#[async_trait]
+impl laws::Hostile for Pusher {
+    async fn feed(&self, what: laws::Hostility) -> Option<laws::Fed> {
+        let now = crate::SystemClock::new().now().wall.as_nanos();
+        let web = json!({ "service_name": "web" });
+        let at = |nanos: i64, line: &str| json!([nanos.to_string(), line]);
+        let (stream, values, given, dropped) = match what {
+            laws::Hostility::BadParts => {
+                let values = json!([at(now, "a"), ["yesterday", "b"], 7, null, [], at(now, "c")]);
+                (web, values, 2, 4)
+            }
+            laws::Hostility::WrongTimes => (web, json!([at(i64::MAX, "ahead"), at(now / 1_000, "old")]), 0, 2),
+            laws::Hostility::EmptyLabel => (json!({ "service_name": "", "job": "node" }), json!([at(now, "a")]), 1, 0),
+            laws::Hostility::Level(text) => {
+                (json!({ "service_name": "web", "level": text }), json!([at(now, "a")]), 1, 0)
+            }
+            _ => return None,
+        };
+        let result = json!([{ "stream": stream, "values": values }]);
+        let answer = json!({ "status": "success", "data": { "resultType": "streams", "result": result } });
+        self.0.mood(Mood::Says(200, answer.to_string().into_bytes()));
+        Some(laws::Fed { given, dropped })
+    }
+}
+
+#[tokio::test]
+async fn it_keeps_the_laws_on_hostile_input() {
+    // Where a page is full, the next one begins at the time of its last line.
+    for page in [2, 10] {
+        let ctx = Ctx::new(Arc::new(crate::SystemClock::new()));
+        let checked = laws::check_hostile(&ctx, async || {
+            let (double, url) = Double::start().await;
+            let config = LokiConfig { timeout_ms: 5_000, page, max_pages: 1, ..config(&url) };
+            let supply: Box<dyn laws::Hostile> = Box::new(Pusher(double, AtomicUsize::new(0)));
+            (Arc::new(LokiSource::new(config).unwrap()) as Arc<dyn SignalSource>, supply)
+        });
+        checked.await.unwrap();
     }
 }
 

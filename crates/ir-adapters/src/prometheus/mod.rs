@@ -45,10 +45,10 @@ const NANOS: i64 = 1_000_000;
 
 /// Reads samples from a Prometheus server.
 ///
-/// Series without an entity label are dropped and counted, and so is a sample or a series that cannot be read. An empty label is no
-/// label, and white space in the name of an entity becomes `-`; the label stays in that case. Warnings of the server, which say that
-/// an answer is partial, are problems of the poll; its hints (`infos`) are not. A query that fails keeps its position and is a
-/// problem of the poll, as long as another one answers.
+/// Series without an entity label are dropped and counted, and so is a sample or a series that cannot be read, and a sample of a
+/// time that was not asked for. An empty label is no label, and white space in the name of an entity becomes `-`; the label stays
+/// in that case. Warnings of the server, which say that an answer is partial, are problems of the poll; its hints (`infos`) are not.
+/// A query that fails keeps its position and is a problem of the poll, as long as another one answers.
 ///
 /// Where several series of an answer differ in nothing but labels that are left out, they are given as one, which a problem says
 /// once for each metric.
@@ -238,9 +238,14 @@ impl PrometheusSource {
         }
         let metadata = self.metadata();
         let is_new = |millis: i64| after < millis && millis <= until;
+        // Some versions of the server give the sample at `after` again.
+        let is_outside = |millis: i64| millis < after || until < millis;
+        let mut n_outside = 0;
         let mut runs = Vec::with_capacity(answer.series.len());
         for (n, matrix) in answer.series.iter().enumerate() {
             let n_new = matrix.values.iter().filter(|sample| is_new(sample.millis)).count();
+            n_outside += matrix.values.iter().filter(|sample| is_outside(sample.millis)).count();
+            n_outside += matrix.histograms.iter().filter(|observed| is_outside(observed.millis)).count();
             let histograms = || matrix.histograms.iter().filter(|observed| is_new(observed.millis));
             let n_histograms = histograms().count();
             if n_new + n_histograms == 0 {
@@ -269,6 +274,12 @@ impl PrometheusSource {
                     tell(gathered, || format!("query `{}`: {problem}", query.name));
                 }
             }
+        }
+        if n_outside > 0 {
+            gathered.dropped += n_outside as u64;
+            tell(gathered, || {
+                format!("query `{}`: {n_outside} samples are of times that were not asked for", query.name)
+            });
         }
         self.tell_merged(query, &runs, gathered);
         runs::append(runs, &mut gathered.batch.metrics);

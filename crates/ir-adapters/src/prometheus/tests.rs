@@ -3,6 +3,7 @@
 use std::sync::Mutex;
 use std::time::Duration;
 
+use ir_core::testkit::signal as laws;
 use ir_core::{Clock as _, ManualClock, MetricKind};
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -525,4 +526,108 @@ fn series_that_fall_onto_one_are_said_once() {
     assert_eq!((polled.batch.metrics.len(), polled.dropped, polled.problems.len()), (6, 0, 1));
     assert!(polled.problems[0].contains("`hits`"), "{:?}", polled.problems);
     assert!(read_body(&matrix(&json!([series("a")]))).problems.is_empty());
+}
+
+/// A server with one series, to which samples of now are added, or which gives one answer, whatever the query.
+#[derive(Debug, Default)]
+struct Shelf {
+    millis: Vec<i64>,
+    says: Option<Value>,
+}
+
+struct Supplier(Arc<Mutex<Shelf>>, Ctx);
+
+impl Supplier {
+    /// A millisecond in which no poll has ended and none will begin.
+    async fn between_polls(&self) -> i64 {
+        let pause = || self.1.sleep("test", Duration::from_millis(2));
+        pause().await.unwrap();
+        let now = self.1.now().wall.as_nanos() / 1_000_000;
+        pause().await.unwrap();
+        now
+    }
+}
+
+#[async_trait]
+impl laws::Supply for Supplier {
+    async fn add(&self, n: usize) {
+        for _ in 0..n {
+            let now = self.between_polls().await;
+            let mut shelf = self.0.lock().unwrap();
+            shelf.says = None;
+            shelf.millis.push(now);
+        }
+    }
+
+    async fn spoil(&self, _n: usize) -> u64 {
+        // What cannot be read stands in one answer with all else: `feed` gives it.
+        0
+    }
+
+    async fn hang(&self) -> bool {
+        false
+    }
+}
+
+#[async_trait]
+impl laws::Hostile for Supplier {
+    async fn feed(&self, what: laws::Hostility) -> Option<laws::Fed> {
+        let at = self.between_polls().await;
+        let secs = |millis: i64| millis as f64 / 1000.0;
+        let one = |metric: Value| json!({ "metric": metric, "values": [[secs(at), "1"]] });
+        let web = json!({ NAME: "a", "job": "web" });
+        let (series, given, dropped) = match what {
+            laws::Hostility::BadParts => {
+                let values = json!([[secs(at), "1"], [secs(at), "x"], null, ["y", "1"], [3]]);
+                (json!([{ "metric": web, "values": values }, 7, { "metric": 7 }, one(json!({ "job": "db" }))]), 2, 6)
+            }
+            laws::Hostility::WrongTimes => {
+                let values = json!([[secs(at / 1000), "1"], [secs(at * 1000), "1"], [0, "1"]]);
+                (json!([{ "metric": web, "values": values }]), 0, 3)
+            }
+            laws::Hostility::EmptyLabel => (json!([one(json!({ NAME: "a", "service": "", "job": "node" }))]), 1, 0),
+            _ => return None,
+        };
+        self.0.lock().unwrap().says = Some(series);
+        Some(laws::Fed { given, dropped })
+    }
+}
+
+async fn supplied(ctx: &Ctx) -> (Arc<dyn SignalSource>, Supplier) {
+    let shelf = Arc::new(Mutex::new(Shelf::default()));
+    let shared = shelf.clone();
+    let double = Double::start(move |target| {
+        let shelf = shared.lock().unwrap();
+        let end = (target.split("time=").nth(1).unwrap().parse::<f64>().unwrap() * 1000.0).round() as i64;
+        let length: i64 = target.split("%5B").nth(1).unwrap().split("ms").next().unwrap().parse().unwrap();
+        let there = shelf.millis.iter().filter(|at| (end - length + 1..=end).contains(*at));
+        let values: Vec<Value> = there.map(|at| json!([*at as f64 / 1000.0, at.to_string()])).collect();
+        let added = json!([{ "metric": { NAME: "a", "job": "web" }, "values": values }]);
+        (200, matrix(shelf.says.as_ref().unwrap_or(&added)))
+    })
+    .await;
+    let (source, _, _) = double.source(Samples::Raw, |_| {});
+    (Arc::new(source), Supplier(shelf, ctx.clone()))
+}
+
+#[tokio::test]
+async fn it_keeps_the_laws_on_hostile_input() {
+    let ctx = Ctx::new(Arc::new(crate::SystemClock::new()));
+    laws::check_hostile(&ctx, async || {
+        let (source, supply) = supplied(&ctx).await;
+        (source, Box::new(supply) as Box<dyn laws::Hostile>)
+    })
+    .await
+    .unwrap();
+}
+
+#[tokio::test]
+async fn it_keeps_the_laws_of_sources() {
+    let ctx = Ctx::new(Arc::new(crate::SystemClock::new()));
+    laws::check_all(&ctx, async || {
+        let (source, supply) = supplied(&ctx).await;
+        (source, Box::new(supply) as Box<dyn laws::Supply>)
+    })
+    .await
+    .unwrap();
 }

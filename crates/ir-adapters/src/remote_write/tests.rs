@@ -442,6 +442,37 @@ impl laws::Supply for Sender {
     }
 }
 
+#[async_trait]
+impl laws::Hostile for Sender {
+    async fn feed(&self, what: laws::Hostility) -> Option<laws::Fed> {
+        let at = |metric: &str, millis: i64| web(metric, &[(millis, 1.0)]).encode_to_vec();
+        let (series, given, dropped) = match what {
+            laws::Hostility::BadParts => (vec![at("a", now()), vec![0x0a, 0x7f], at("b", now())], 2, 1),
+            laws::Hostility::WrongTimes => (vec![at("a", now() * 1000), at("a", now() / 1000)], 0, 2),
+            laws::Hostility::EmptyLabel => {
+                let labels = [("__name__", "a"), ("job", "node"), ("service", "")];
+                (vec![written(&labels, &[(now(), 1.0)]).encode_to_vec()], 1, 0)
+            }
+            _ => return None,
+        };
+        let series: Vec<(u8, Vec<u8>)> = series.into_iter().map(|series| (1, series)).collect();
+        post_bytes(&self.0, fields(&series)).await;
+        Some(laws::Fed { given, dropped })
+    }
+}
+
+#[tokio::test]
+async fn it_keeps_the_laws_on_hostile_input() {
+    let ctx = Ctx::new(Arc::new(ManualClock::new()));
+    laws::check_hostile(&ctx, async || {
+        let source = source(config());
+        let supply: Box<dyn laws::Hostile> = Box::new(Sender(source.clone(), AtomicUsize::new(0)));
+        (Arc::new(source) as Arc<dyn SignalSource>, supply)
+    })
+    .await
+    .unwrap();
+}
+
 #[tokio::test]
 async fn it_keeps_the_laws_of_sources() {
     let ctx = Ctx::new(Arc::new(crate::SystemClock::new()));

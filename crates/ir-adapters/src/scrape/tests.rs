@@ -334,6 +334,35 @@ impl laws::Supply for Filler {
     }
 }
 
+#[async_trait]
+impl laws::Hostile for Filler {
+    async fn feed(&self, what: laws::Hostility) -> Option<laws::Fed> {
+        let now = ctx().now().wall.as_nanos() / 1_000_000;
+        let (text, dropped) = match what {
+            laws::Hostility::BadParts => ("good 1\nno value\nbetter 2\n".to_owned(), 1),
+            laws::Hostility::WrongTimes => (format!("ahead 1 {now}000\nold 1 {}\n", now / 1000), 2),
+            // Two samples of one series.
+            laws::Hostility::EmptyLabel => ("a 1\na{x=\"\"} 2\n".to_owned(), 1),
+            _ => return None,
+        };
+        let given = text.lines().count() - usize::try_from(dropped).unwrap();
+        *self.0.body.lock().unwrap() = text.into();
+        Some(laws::Fed { given, dropped })
+    }
+}
+
+#[tokio::test]
+async fn it_keeps_the_laws_on_hostile_input() {
+    let fresh = async || {
+        let (endpoint, url) = endpoint("").await;
+        (
+            Box::new(source(&[("web", &url)])) as Box<dyn SignalSource>,
+            Box::new(Filler(endpoint)) as Box<dyn laws::Hostile>,
+        )
+    };
+    laws::check_hostile(&ctx(), fresh).await.unwrap();
+}
+
 async fn keeps_every_law(wrap: fn(ScrapeSource) -> Box<dyn SignalSource>) {
     let fresh = async || {
         let (endpoint, url) = endpoint("").await;

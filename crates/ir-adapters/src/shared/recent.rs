@@ -28,6 +28,7 @@ pub(crate) struct Recent {
 
 impl Recent {
     /// The most memory that one takes.
+    #[cfg(feature = "remote-write")]
     pub(crate) const MAX_BYTES: usize = size_of::<Self>() + 2 * MAX_TIMES * size_of::<i64>();
 
     /// What a sample at that time is; from now on it came.

@@ -190,6 +190,34 @@ impl laws::Supply for Filler {
     }
 }
 
+#[async_trait]
+impl laws::Hostile for Filler {
+    async fn feed(&self, what: laws::Hostility) -> Option<laws::Fed> {
+        let (text, given, dropped) = match what {
+            laws::Hostility::BadParts => (format!("a\n{}\nb\n", "long ".repeat(11)), 2, 1),
+            laws::Hostility::WrongTimes => {
+                ("{\"ts\":12,\"msg\":\"a\"}\n{\"ts\":9e18,\"msg\":\"b\"}\n".to_owned(), 2, 0)
+            }
+            laws::Hostility::Level(text) => (format!("{{\"level\":\"{text}\",\"msg\":\"a\"}}\n"), 1, 0),
+            _ => return None,
+        };
+        add(&self.0, &text);
+        Some(laws::Fed { given, dropped })
+    }
+}
+
+#[tokio::test]
+async fn it_keeps_the_laws_on_hostile_input() {
+    let dir = tempfile::tempdir().unwrap();
+    let count = std::sync::atomic::AtomicUsize::new(0);
+    let fresh = async || {
+        let path = dir.path().join(format!("log{}", count.fetch_add(1, std::sync::atomic::Ordering::SeqCst)));
+        let supply = Box::new(Filler(path.clone(), std::sync::atomic::AtomicUsize::new(0)));
+        (Box::new(source(&path, true)) as Box<dyn SignalSource>, supply as Box<dyn laws::Hostile>)
+    };
+    laws::check_hostile(&ctx(), fresh).await.unwrap();
+}
+
 async fn keeps_every_law(wrap: fn(TailSource) -> Box<dyn SignalSource>) {
     let dir = tempfile::tempdir().unwrap();
     let count = std::sync::atomic::AtomicUsize::new(0);

@@ -7,12 +7,15 @@ use serde::Deserialize;
 pub(super) const SPILLED: &str = "spilled";
 
 /// Every kind that there is. A test compares it with the journal's own schema.
-pub(super) const KINDS: [&str; 34] = [
+pub(super) const KINDS: [&str; 42] = [
     "event.answered",
+    "event.automation_resumed",
+    "event.closed_by_person",
     "event.executed",
     "event.judged",
     "event.observed",
     "event.overridden",
+    "event.playbook_ordered",
     "event.reported",
     "event.settled_by_person",
     "event.started",
@@ -21,8 +24,10 @@ pub(super) const KINDS: [&str; 34] = [
     "event.timer_fired",
     "fact.answer_rejected",
     "fact.approval_counted",
+    "fact.approval_delivered",
     "fact.approval_opened",
     "fact.attempt_cleared",
+    "fact.attempt_found",
     "fact.attempt_unknown",
     "fact.decided",
     "fact.degraded",
@@ -31,9 +36,12 @@ pub(super) const KINDS: [&str; 34] = [
     "fact.incident_moved",
     "fact.incident_opened",
     "fact.lesson_drawn",
+    "fact.order_rejected",
     "fact.outcome_reached",
     "fact.plan_accepted",
     "fact.plan_rejected",
+    "fact.plan_revised",
+    "fact.step_delayed",
     "fact.step_moved",
     "fact.step_previewed",
     "gate.claimed",

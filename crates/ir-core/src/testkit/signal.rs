@@ -190,7 +190,8 @@ pub trait Hostile: Supply {
 /// Texts of levels, of several products.
 const TEXTS: [&str; 8] = ["dpanic", "WARN+1", "Information", "50", "3", "eror", "SEVERITY_NUMBER_FATAL", "unknown"];
 
-/// Runs the laws on hostile input (5 to 9) on one source after another, each made by `fresh` with the supply behind it.
+/// Runs the laws on hostile input (5 to 9) on one source after another, each made by `fresh` with the supply behind it. What
+/// each one tests stands at [`SignalSource`]. A law of which the supply feeds nothing is passed over.
 ///
 /// # Errors
 ///
@@ -214,7 +215,7 @@ where
     Ok(())
 }
 
-/// Feeds a source, and looks at what comes then and afterwards.
+/// Feeds a source, and checks what comes then and afterwards.
 async fn withstands(law: &Law, ctx: &Ctx, source: &dyn SignalSource, supply: &dyn Hostile, what: Hostility) -> Lawful {
     let start = poll(law, ctx, source, &Cursor::default()).await?.next;
     let Some(fed) = supply.feed(what).await else { return Ok(()) };

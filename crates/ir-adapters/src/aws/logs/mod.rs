@@ -1,15 +1,19 @@
 //! Amazon CloudWatch Logs, by `FilterLogEvents`: each event once, also where many have the same millisecond.
 //!
-//! Each poll reads every group from where it stood up to a little before now, page by page. CloudWatch gives events in
-//! the order of their time, so what it takes later than [`LogsConfig::lag_ms`] after its time is not seen. What is read
-//! in one poll is bounded; the next poll goes on from there, by AWS's own token where it is fresh, else by time and the
-//! ids that were given last.
+//! Each poll reads every group from where it stood up to a little before now, page by page. An event that CloudWatch
+//! receives later than [`LogsConfig::lag_ms`] after its time is not seen. What is read in one poll is bounded; the next
+//! poll goes on from there, by AWS's own token where it is fresh, else by time and the ids of the latest events.
+//!
+//! Within a time range events may come in any order, on one page or over several. Only where a token must be given up
+//! within a range whose events were out of order, earlier events of its unread pages are not read; a problem of the poll
+//! says so.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use async_trait::async_trait;
 use aws_config::SdkConfig;
 use ir_core::config::Problem;
+use ir_core::text::plain;
 use ir_core::{
     ConfigError, Ctx, Cursor, EntityId, Error, ErrorKind, Labels, LogRecord, PartName, Polled, Result, SignalSource,
     Timestamp,
@@ -26,7 +30,7 @@ mod position;
 mod tests;
 
 use client::{Client, Page, Range};
-use position::{Position, Resume};
+use position::{Came, Position, Query, Resume};
 
 const COMPONENT: &str = "cloudwatch-logs";
 /// AWS gives at most so many events in a page.
@@ -86,9 +90,10 @@ impl Default for LogsConfig {
 
 /// Reads log events from CloudWatch Logs.
 ///
-/// The message is the event's as it is; its stream becomes the field `stream`. An event without a time or a message is
-/// dropped and counted. A group that fails is a problem of the poll and keeps its position, as long as another one
-/// answers.
+/// The message is the event's without terminal control sequences; its stream becomes the field `stream`. An event without
+/// a time or a message, or of a time that was not asked for, is dropped and counted. An event that is earlier by more than
+/// `lag_ms` than one that came before it counts as late. A group that fails is a problem of the poll and keeps its
+/// position, as long as another one answers.
 #[derive(Debug)]
 pub struct LogsSource {
     config: LogsConfig,
@@ -120,51 +125,84 @@ impl LogsSource {
         gathered: &mut Polled,
     ) -> Result<()> {
         let now_ms = ctx.now().wall.as_nanos().div_euclid(1_000_000);
-        let mut resume = position.fresh_resume(now_ms);
+        let mut token = None;
+        let mut query = match position.fresh_resume(now_ms) {
+            Some(resume) => {
+                token = Some(resume.token);
+                resume.query
+            }
+            None => {
+                tell_unread(group, position, gathered);
+                position.query(end)
+            }
+        };
         for _ in 0..self.config.max_pages {
-            if resume.is_none() && position.from >= end {
+            if token.is_none() && query.from >= query.until {
                 return Ok(());
             }
-            let (from, until, token) = match resume.take() {
-                Some(Resume { from, until, token, .. }) => (from, until, Some(token)),
-                None => (position.from, end, None),
-            };
-            let range = Range { from, until, limit: self.config.page, token };
+            let range = Range { from: query.from, until: query.until, limit: self.config.page, token };
             let page = self.client.filter(ctx, group, range).await?;
-            take(group, &page, position, gathered);
-            match page.next {
+            self.receive(group, &page, &mut query, position, gathered);
+            token = page.next;
+            match &token {
                 Some(token) => {
-                    let next = Resume { from, until, token, at_ms: now_ms };
-                    position.resume = Some(next.clone());
-                    resume = Some(next);
+                    let resume = Resume { query: query.clone(), token: token.clone(), at_ms: now_ms };
+                    position.resume = Some(resume);
                 }
-                None => *position = Position::at(until.max(position.from)),
+                None => {
+                    *position = Position::at(query.until);
+                    query = position.query(end);
+                }
             }
         }
         Ok(())
     }
+
+    /// Receives what is new on a page of `query`, and moves the position to its latest event.
+    fn receive(
+        &self,
+        group: &LogGroup,
+        page: &Page,
+        query: &mut Query,
+        position: &mut Position,
+        gathered: &mut Polled,
+    ) {
+        for event in &page.events {
+            let Some((at, message)) = event.at.zip(event.message.as_ref()) else {
+                gathered.dropped += 1;
+                tell(gathered, || format!("group `{}`: an event has no time or no message", group.name));
+                continue;
+            };
+            match position.note(at, &event.id, query) {
+                Came::Again => continue,
+                Came::Outside => {
+                    gathered.dropped += 1;
+                    tell(gathered, || format!("group `{}`: an event is of a time that was not asked for", group.name));
+                    continue;
+                }
+                Came::Earlier(by) => gathered.late += u64::from(by > millis(self.config.lag_ms)),
+                Came::New => {}
+            }
+            let fields: Labels = event.stream.iter().map(|stream| ("stream", stream.as_str())).collect();
+            let record = LogRecord {
+                entity: group.entity.clone(),
+                at: Timestamp::from_millis(at),
+                level: None,
+                message: plain(message).into_owned(),
+                fields,
+            };
+            gathered.batch.logs.push(record);
+        }
+    }
 }
 
-/// Takes what is new on the page, and moves the position behind its last event.
-fn take(group: &LogGroup, page: &Page, position: &mut Position, gathered: &mut Polled) {
-    for event in &page.events {
-        let Some((at, message)) = event.at.zip(event.message.as_ref()) else {
-            gathered.dropped += 1;
-            tell(gathered, || format!("group `{}`: an event has no time or no message", group.name));
-            continue;
-        };
-        if !position.admits(at, &event.id) {
-            continue;
-        }
-        let fields: Labels = event.stream.iter().map(|stream| ("stream", stream.as_str())).collect();
-        let record = LogRecord {
-            entity: group.entity.clone(),
-            at: Timestamp::from_millis(at),
-            level: None,
-            message: message.clone(),
-            fields,
-        };
-        gathered.batch.logs.push(record);
+/// Says what is not read when the token of an unfinished query is given up, if anything.
+fn tell_unread(group: &LogGroup, position: &Position, gathered: &mut Polled) {
+    if position.resume.as_ref().is_some_and(|resume| resume.query.is_unordered) {
+        let latest = Timestamp::from_millis(position.from);
+        tell(gathered, || {
+            format!("group `{}`: a token was given up, and events before {latest} may be unread", group.name)
+        });
     }
 }
 
@@ -231,7 +269,9 @@ impl SignalSource for LogsSource {
                 if position == before {
                     n_failed += 1;
                     // A token that AWS does not take any more must not be asked for again.
-                    if error.kind() == ErrorKind::InvalidInput && position.resume.take().is_some() {
+                    if error.kind() == ErrorKind::InvalidInput && position.resume.is_some() {
+                        tell_unread(group, &position, &mut gathered);
+                        position.resume = None;
                         is_forgotten = true;
                     }
                 }

@@ -23,6 +23,8 @@ struct Cloud {
     fails_each: Mutex<usize>,
     n_asked: AtomicUsize,
     reply: Mutex<Option<Reply>>,
+    /// If there are any, all that is answered, whatever the query: by the number in the token.
+    pages: Mutex<Vec<Vec<Value>>>,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -68,6 +70,14 @@ impl Cloud {
             }
             (Tokens::Empty, Some(_)) => return Reply::Says(200, json!({ "events": [] }).to_string()),
             _ => {}
+        }
+        let pages = self.pages.lock().unwrap();
+        if let Some(page) = pages.get(skip) {
+            let mut answer = json!({ "events": page });
+            if skip + 1 < pages.len() {
+                answer["nextToken"] = json!(format!("{from}-{until}:{}:0", skip + 1));
+            }
+            return Reply::Says(200, answer.to_string());
         }
         let next = |skip: usize, n_empty: usize| format!("{from}-{until}:{skip}:{n_empty}");
         if n_empty < *self.n_empty.lock().unwrap() {
@@ -293,4 +303,112 @@ fn every_mistake_of_a_configuration_is_told() {
     let expected = ["name", "group[1].name", "group[1].group", "group[1].filter", "page", "max_pages", "sdk"];
     assert_eq!(mistakes(made), expected);
     assert_eq!(mistakes(LogsSource::new(LogsConfig::default(), &sdk("http://127.0.0.1:1"))), ["group"]);
+}
+
+/// Gives these events as the only answers: one list a page, each event a time after `now` and a message, which is its id.
+fn pages(cloud: &Cloud, now: i64, pages: &[&[(i64, &str)]]) {
+    let event = |(at, id): &(i64, &str)| json!({ "timestamp": now + at, "eventId": id, "message": id });
+    let page = |page: &&[(i64, &str)]| page.iter().map(event).collect();
+    *cloud.pages.lock().unwrap() = pages.iter().map(page).collect();
+}
+
+#[tokio::test]
+async fn events_of_a_page_out_of_order_come_once_and_late_ones_are_counted() {
+    let (cloud, double) = start().await;
+    let (clock, ctx, now) = clock();
+    let config = LogsConfig { backfill_ms: 600_000, ..config() };
+    let source = LogsSource::new(config, &double.sdk()).unwrap();
+    pages(&cloud, now, &[&[(-300_000, "m0"), (-100_000, "m1"), (-280_000, "m2"), (-100_500, "m3"), (-90_000, "m4")]]);
+    let polled = source.poll(&ctx, &Cursor::default()).await.unwrap();
+    assert_eq!(given(&polled), ["m0", "m2", "m3", "m1", "m4"]);
+    // Half a second is within the lag of one second.
+    assert_eq!((polled.late, polled.dropped, polled.problems.len()), (1, 0, 0));
+    clock.advance(Duration::from_secs(1));
+    let after = source.poll(&ctx, &polled.next).await.unwrap();
+    assert_eq!((after.batch.len(), after.late), (0, 0));
+}
+
+#[tokio::test]
+async fn events_out_of_order_over_pages_and_polls_come_once() {
+    let (cloud, double) = start().await;
+    let (clock, ctx, now) = clock();
+    let source = LogsSource::new(config(), &double.sdk()).unwrap();
+    let cursor = source.poll(&ctx, &Cursor::default()).await.unwrap().next;
+    // Two pages a poll. Equal times stand on one page, over two pages and over two polls.
+    let all: [&[(i64, &str)]; 5] = [
+        &[(5_000, "a"), (5_000, "b"), (3_000, "c")],
+        &[(5_000, "d"), (3_000, "e"), (100, "f")],
+        &[(5_000, "g"), (6_000, "h"), (100, "i")],
+        &[],
+        &[(0, "j"), (6_000, "k")],
+    ];
+    pages(&cloud, now, &all);
+    clock.advance(Duration::from_secs(10));
+    let (mut cursor, mut late, mut lines) = (cursor, 0, Vec::new());
+    for n in [6, 3, 2, 0] {
+        let polled = source.poll(&ctx, &cursor).await.unwrap();
+        assert_eq!((polled.batch.len(), polled.dropped, polled.problems.len()), (n, 0, 0));
+        lines.extend(given(&polled));
+        late += polled.late;
+        cursor = polled.next;
+    }
+    lines.sort();
+    assert_eq!(lines.concat(), "abcdefghijk");
+    // c, e and f come two seconds and more after the latest, i and j six.
+    assert_eq!(late, 5);
+}
+
+#[tokio::test]
+async fn events_of_the_first_millisecond_that_were_given_before_do_not_come_again() {
+    let (cloud, double) = start().await;
+    let (clock, ctx, now) = clock();
+    let source = LogsSource::new(LogsConfig { max_pages: 1, ..config() }, &double.sdk()).unwrap();
+    let cursor = source.poll(&ctx, &Cursor::default()).await.unwrap().next;
+    pages(&cloud, now, &[&[(1_000, "a"), (2_000, "b")], &[(2_000, "c")]]);
+    clock.advance(Duration::from_secs(10));
+    let first = source.poll(&ctx, &cursor).await.unwrap();
+    assert_eq!(given(&first), ["a", "b"]);
+    // So old a token is not used: the rest is asked for by time, and what is earlier or later was not asked for.
+    clock.advance(Duration::from_secs(2 * 3600));
+    let later = 10_000_000;
+    pages(&cloud, now, &[&[(3_000, "d"), (2_000, "b"), (2_000, "c"), (1_000, "a"), (later, "z")], &[(2_000, "e")]]);
+    let second = source.poll(&ctx, &first.next).await.unwrap();
+    assert_eq!((given(&second), second.dropped), (vec!["c".to_owned(), "d".to_owned()], 2));
+    assert!(second.problems[0].contains("not asked for"), "{:?}", second.problems);
+    assert_eq!(given(&source.poll(&ctx, &second.next).await.unwrap()), ["e"]);
+}
+
+#[tokio::test]
+async fn a_token_that_is_given_up_among_events_out_of_order_is_told() {
+    for tokens in [Tokens::Refused, Tokens::Empty] {
+        let (cloud, double) = start().await;
+        let (clock, ctx, now) = clock();
+        let source = LogsSource::new(LogsConfig { max_pages: 1, ..config() }, &double.sdk()).unwrap();
+        let cursor = source.poll(&ctx, &Cursor::default()).await.unwrap().next;
+        pages(&cloud, now, &[&[(2_000, "a"), (1_000, "b")], &[(500, "c")]]);
+        clock.advance(Duration::from_secs(10));
+        let first = source.poll(&ctx, &cursor).await.unwrap();
+        *cloud.tokens.lock().unwrap() = tokens;
+        if tokens == Tokens::Empty {
+            clock.advance(Duration::from_secs(2 * 3600));
+        }
+        let second = source.poll(&ctx, &first.next).await.unwrap();
+        assert!(second.problems[0].contains("a token was given up"), "{:?}", second.problems);
+        // Once: what follows is another query.
+        *cloud.tokens.lock().unwrap() = Tokens::Good;
+        let third = source.poll(&ctx, &second.next).await.unwrap();
+        assert!(!third.problems.iter().any(|problem| problem.contains("token")), "{:?}", third.problems);
+    }
+}
+
+#[tokio::test]
+async fn events_without_an_id_come_all_the_same() {
+    let (cloud, double) = start().await;
+    let (clock, ctx, now) = clock();
+    let source = LogsSource::new(config(), &double.sdk()).unwrap();
+    let cursor = source.poll(&ctx, &Cursor::default()).await.unwrap().next;
+    let event = |message: &str| json!({ "timestamp": now + 5, "message": message });
+    *cloud.pages.lock().unwrap() = vec![vec![event("a"), event("b")], vec![event("\u{1b}[31mc\u{1b}[0m")]];
+    clock.advance(Duration::from_secs(10));
+    assert_eq!(given(&source.poll(&ctx, &cursor).await.unwrap()), ["a", "b", "c"]);
 }

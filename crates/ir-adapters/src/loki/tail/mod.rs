@@ -31,7 +31,7 @@ use super::position::Position;
 use super::seen::Seen;
 use super::{COMPONENT, Gathered, LokiConfig, LokiQuery, LokiSource};
 use crate::http::{HttpClient, HttpConfig, Wire, encode};
-use crate::shared::times::MAX_AHEAD_MS;
+use crate::shared::times::{MAX_AGE_MS, MAX_AHEAD_MS, Plausible};
 
 /// The most breaks of which late lines are looked for at once.
 const MAX_GAPS: usize = 8;
@@ -110,8 +110,8 @@ impl Default for LokiTailConfig {
 /// Lines are those of [`LokiSource`]. A line older than `lag_ms` that comes over a standing connection is given and counted as late,
 /// and so is a line of the time of a break that arrives within `catch_up_ms` after it. What the server leaves out because it is not
 /// read fast enough is filled up like a gap; of it, what is older than `lag_ms` is dropped and counted. A line whose time is ahead of
-/// our clock by more than ten minutes is taken as of now, which is a problem of the poll. A connection is kept between polls and
-/// read only in them; no task runs beside.
+/// our clock by more than ten minutes, or older than ten years, is taken as of now, which is a problem of the poll. A connection is
+/// kept between polls and read only in them; no task runs beside.
 ///
 /// The cursor holds the time before which everything was given, and short digests of what was given behind it and within a break, at
 /// most 20,000: where more lines come within `lag_ms`, the time in which late lines are found after a break is shorter, and where
@@ -374,13 +374,13 @@ impl LokiTail {
     }
 }
 
-/// Takes lines of a time that cannot be yet as of now.
+/// Dates lines whose time cannot be as of now.
 fn bound(gathered: &mut Gathered, from: usize, now: Timestamp) {
-    let latest = now.plus(Duration::from_millis(MAX_AHEAD_MS));
-    let ahead = gathered.lines.iter_mut().skip(from).filter(|line| line.at > latest);
-    let n = ahead.map(|line| line.at = now).count();
+    let plausible = Plausible::at(now, MAX_AHEAD_MS, MAX_AGE_MS);
+    let wrong = gathered.lines.iter_mut().skip(from).filter(|line| plausible.check(line.at).is_err());
+    let n = wrong.map(|line| line.at = now).count();
     if n > 0 {
-        gathered.tell(|| format!("{n} lines have a time too far in the future and are taken as of now"));
+        gathered.tell(|| format!("{n} lines have a time too far in the future or the past and are taken as of now"));
     }
 }
 

@@ -162,17 +162,18 @@ async fn lines_of_a_break_that_arrive_long_after_it_come_once_and_count_as_late(
 }
 
 #[test]
-fn a_line_of_the_future_is_taken_as_of_now() {
+fn a_line_whose_time_cannot_be_is_taken_as_of_now() {
     let source = LokiTail::new(config("http://loki")).unwrap();
     let now = ctx().now().wall;
     let line = |at: i64| answer::Entry { nanos: at, line: "x".into(), metadata: Vec::new(), parsed: Vec::new() };
-    let values = vec![line(i64::MAX - 5), line(now.as_nanos()), line(now.as_nanos() + 3_600_000_000_000)];
+    let (at, hour) = (now.as_nanos(), 3_600_000_000_000);
+    let values = vec![line(i64::MAX - 5), line(at), line(at + hour), line(at / 1_000)];
     let streams = vec![answer::Stream { stream: vec![("app".into(), "a".into())], values }];
     let mut gathered = Gathered::default();
     source.range.take(Answer { streams, ..Answer::default() }, &Position::at(i64::MIN), &mut gathered);
     bound(&mut gathered, 0, now);
     assert!(gathered.lines.iter().all(|line| line.at == now));
-    assert_eq!((gathered.lines.len(), gathered.problems.len()), (3, 1));
+    assert_eq!((gathered.lines.len(), gathered.problems.len()), (4, 1));
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! The protocol's own examples, senders that are sound, and senders that are not.
 
 mod hostile;
+mod laws;
 mod mapping;
 mod parts;
 mod sent;

@@ -1,11 +1,8 @@
 //! The door: who may send, what is answered, and what waits.
 
-use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
-use async_trait::async_trait;
-use ir_core::testkit::signal as laws;
-use ir_core::{ErrorKind, SignalSource};
+use ir_core::ErrorKind;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -14,11 +11,11 @@ use super::*;
 
 const PROTOBUF: (&str, &str) = ("content-type", "application/x-protobuf");
 
-fn spans(from: u8, n: u8) -> Request<Span> {
+pub(super) fn spans(from: u8, n: u8) -> Request<Span> {
     request((from..from + n).map(span).collect())
 }
 
-fn span(n: u8) -> Span {
+pub(super) fn span(n: u8) -> Span {
     let (trace_id, span_id) = (vec![n + 1; 16], vec![n + 1; 8]);
     Span { trace_id, span_id, name: "work".to_owned(), start: now(), end: now(), ..Span::default() }
 }
@@ -185,41 +182,6 @@ async fn anybody_is_heard_only_where_the_host_says_so() {
     let answer = source.0.answer(Kind::Traces, &headers, Body::from(spans(0, 1).encode_to_vec())).await;
     assert_eq!((answer.status, source.refused()), (200, 0));
     assert!(!format!("{:?}", self::source(config()).0).contains(TOKEN));
-}
-
-struct Sender(OtlpSource, AtomicU8);
-
-#[async_trait]
-impl laws::Supply for Sender {
-    async fn add(&self, n: usize) {
-        let n = u8::try_from(n).unwrap();
-        let first = self.1.fetch_add(n, Ordering::SeqCst);
-        assert_eq!(post(&self.0, Kind::Traces, &spans(first, n)).await.rejected, 0);
-    }
-
-    async fn spoil(&self, n: usize) -> u64 {
-        let n = u8::try_from(n).unwrap();
-        let bad = (0..n).map(|n| Span { span_id: Vec::new(), ..span(n) }).collect();
-        assert_eq!(post(&self.0, Kind::Traces, &request(bad)).await.rejected, u64::from(n));
-        u64::from(n)
-    }
-
-    async fn hang(&self) -> bool {
-        // A poll reads what was received; nobody is asked who could hang.
-        false
-    }
-}
-
-#[tokio::test]
-async fn it_keeps_the_laws_of_sources() {
-    let ctx = Ctx::new(Arc::new(crate::SystemClock::new()));
-    laws::check_all(&ctx, async || {
-        let (source, _) = source(config());
-        let supply: Box<dyn laws::Supply> = Box::new(Sender(source.clone(), AtomicU8::new(0)));
-        (Arc::new(source) as Arc<dyn SignalSource>, supply)
-    })
-    .await
-    .unwrap();
 }
 
 #[test]
