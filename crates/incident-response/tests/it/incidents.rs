@@ -146,7 +146,7 @@ async fn more_symptoms_of_what_a_person_has_join_it_once_their_cause_is_known() 
         // Every ten seconds another symptom at the same service.
         let n = more.fetch_add(1, Ordering::SeqCst);
         let at = batch.metrics.first().map(|s| s.at).unwrap_or_default();
-        let says = n > 40 && n % 20 == 0;
+        let says = n > 40 && n.is_multiple_of(20);
         Says::This(if says { vec![anomaly(&format!("late/{n:03}"), "back", Phase::Began, at)] } else { vec![] })
     });
     let builder = stage.responder("act").playbooks(only_middle()).detector(late);

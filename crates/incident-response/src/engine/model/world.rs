@@ -442,7 +442,7 @@ impl Sim {
                 similar: Vec::new(),
                 by: name("model"),
             }),
-            Command::Plan { incident, plan } => {
+            Command::Plan { incident, plan, .. } => {
                 Report::Planned(Planned { by: name("model"), drafts: vec![self.draft(incident, plan)] })
             }
             Command::Preview { step, call } => {
