@@ -261,6 +261,8 @@ pub(crate) struct Attempted {
     pub(crate) watch: PermitWatch,
     /// Who previews the undo of a do, so that it is known how the do left the target.
     pub(crate) undoes: Option<Arc<dyn Executor>>,
+    /// For that preview: a stop ends the wait for the executor, and what it did is read all the same.
+    pub(crate) reading: Ctx,
 }
 
 /// Has the effect. Never dropped by the engine before the process ends.
@@ -268,12 +270,13 @@ pub(crate) async fn execute(ctx: Ctx, executor: Arc<dyn Executor>, permit: Permi
     let by = PartName::new(executor.name()).unwrap_or_else(|_| PartName::literal("executor"));
     let name = by.as_str().to_owned();
     // A task of its own, so that a component that panics does not take the engine down.
-    let within = ctx.clone();
-    let answer = tokio::spawn(async move { executor.execute(&within, permit).await }).await;
-    let Attempted { intent, gate, watch, undoes } = attempt;
+    let answer = tokio::spawn(async move { executor.execute(&ctx, permit).await }).await;
+    let Attempted { intent, gate, watch, undoes, reading } = attempt;
     let result = ended(&name, answer, &intent, &gate, &watch);
     let after = match (&result, intent.direction, undoes.zip(intent.inverse)) {
-        (AttemptResult::Applied { .. }, Direction::Do, Some((part, inverse))) => state_of(&ctx, &part, &inverse).await,
+        (AttemptResult::Applied { .. }, Direction::Do, Some((part, inverse))) => {
+            state_of(&reading, &part, &inverse).await
+        }
         _ => None,
     };
     let (step, direction, attempt) = (intent.step, intent.direction, intent.attempt);

@@ -9,6 +9,7 @@ mod disk;
 mod healing;
 mod hostile;
 mod incidents;
+mod isolation;
 mod judging;
 mod plans;
 mod sinks;
