@@ -1,6 +1,10 @@
 //! Autonomous incident response as a library.
 #![cfg_attr(all(feature = "file", feature = "scrape"), doc = include_str!("../README.md"))]
 
+// The world of the integration tests, which some unit tests share, names this crate as they do.
+#[cfg(test)]
+extern crate self as incident_response;
+
 mod defaults;
 mod engine;
 mod load;
@@ -12,7 +16,7 @@ pub use engine::config::{EngineConfig, EngineSettings};
 pub use engine::handle::Handle;
 pub use engine::machine;
 pub use engine::replay::{Difference, ReplayReport, replay};
-pub use engine::status::{Status, StepStatus};
+pub use engine::status::{DetectorStatus, Heartbeat, Status, StepStatus};
 pub use load::{Load, LoadDir};
 
 pub use ir_adapters as adapters;

@@ -18,8 +18,10 @@ use ir_plan::plan::{PlaybookPlanner, Playbooks};
 use tokio::sync::{broadcast, mpsc, watch};
 
 use super::config::{EngineConfig, EngineSettings};
+use super::detectors::Rest;
 use super::guard::{GuardedSink, as_recorded};
 use super::handle::Handle;
+use super::heartbeat::Heartbeats;
 use super::observe::{Judgements, Observer};
 use super::perform::Parts;
 use super::polls::Polls;
@@ -361,6 +363,8 @@ impl Responder {
         let Self { name, journal, config, recorded, executors, defaults, warnings, builder } = self;
         let clock = builder.clock.clone().unwrap_or_else(|| defaults.clock.clone());
         let (ctx, stop) = Ctx::stoppable(clock.clone());
+        let (effects_ctx, effects_stop) = Ctx::stoppable(clock.clone());
+        let heartbeats = Heartbeats::default();
         let settings = config.settings.clone();
         let within = Duration::from_millis(settings.answer_within_ms);
         let guarded = |sinks: &[Arc<dyn AuditSink>]| -> Vec<Arc<dyn AuditSink>> {
@@ -373,6 +377,7 @@ impl Responder {
             required_sinks: guarded(&builder.required_sinks).into_iter().map(RequiredSink).collect(),
             clock,
             lease_ttl_ms: settings.lease_ms,
+            append_within_ms: settings.append_within_ms,
         };
         let mut replayer = Replayer::default();
         let mut memory = Memory::default();
@@ -415,6 +420,7 @@ impl Responder {
             snapshot_every: Duration::from_millis(settings.snapshot_every_ms),
             judgements: judgements.clone(),
             heard: memory.heard,
+            store_rest: Rest::default(),
         };
         let forgetful = observer.restore(&ctx, &memory.snapshots).await;
 
@@ -430,8 +436,14 @@ impl Responder {
         let (requests_in, requests) = mpsc::channel(64);
         let (status, status_out) = watch::channel(Arc::new(Status { warnings: warnings.clone(), ..Status::default() }));
         let records = broadcast::Sender::new(4096);
-        let handle =
-            Handle { requests: requests_in, halt: gate.halt_handle(), status: status_out, records: records.clone() };
+        let handle = Handle {
+            requests: requests_in,
+            halt: gate.halt_handle(),
+            status: status_out,
+            records: records.clone(),
+            heartbeats: heartbeats.clone(),
+            clock: ctx.clock().clone(),
+        };
         let mut shell = Shell {
             gate,
             machine,
@@ -447,6 +459,11 @@ impl Responder {
             status,
             records,
             renew_every_ns: settings.lease_ms.saturating_mul(1_000_000) / 3,
+            effects_ctx,
+            effects_stop,
+            append_within: Duration::from_millis(settings.append_within_ms),
+            shutdown_within_ns: settings.shutdown_within_ms.saturating_mul(1_000_000),
+            heartbeats,
             work: Work::default(),
             warnings,
         };
@@ -471,11 +488,14 @@ impl Engine {
         self.handle.clone()
     }
 
-    /// Runs until `stop` is ready, then waits for effects in flight.
+    /// Runs until `stop` is ready. Then executors in flight are asked to stop through their `Ctx`, and waited for at most
+    /// `shutdown_within_ms`; [`Status::waits_for`](super::status::Status::waits_for) names what it waits for. What is left in flight
+    /// is recorded, and the next start settles it.
     ///
     /// # Errors
     ///
-    /// When the journal fails: nothing acts any more, and only a new start can go on.
+    /// When the journal fails or does not answer within `append_within_ms`, and when the observer ends: nothing acts any more, and
+    /// only a new start can go on.
     pub async fn run_until(self, stop: impl Future<Output = ()> + Send) -> Result<()> {
         self.shell.run(self.started, stop).await
     }

@@ -45,6 +45,12 @@ pub struct EngineSettings {
     pub changes_for_ms: u64,
     /// How long the writer's lease lasts without renewal. 15,000.
     pub lease_ms: u64,
+    /// How long an append to the journal, or a claim of it, may take. An append that takes longer has an unknown result: nothing is written or done any
+    /// more until the next start. 10,000.
+    pub append_within_ms: u64,
+    /// How long the engine waits for effects in flight when it ends. Their executors are asked to stop first. What is in flight
+    /// after that is recorded, and the next start settles it by its class. 10,000.
+    pub shutdown_within_ms: u64,
 }
 
 impl Default for EngineSettings {
@@ -66,6 +72,8 @@ impl Default for EngineSettings {
             snapshot_every_ms: 10_000,
             changes_for_ms: 3_600_000,
             lease_ms: 15_000,
+            append_within_ms: ir_core::kernel::APPEND_WITHIN_MS,
+            shutdown_within_ms: 10_000,
         }
     }
 }
@@ -80,6 +88,8 @@ impl EngineSettings {
             ("answer_within_ms", self.answer_within_ms),
             ("snapshot_every_ms", self.snapshot_every_ms),
             ("lease_ms", self.lease_ms),
+            ("append_within_ms", self.append_within_ms),
+            ("shutdown_within_ms", self.shutdown_within_ms),
             ("retry_first_ms", self.retry_first_ms),
             ("retry_most_ms", self.retry_most_ms),
             ("plans", u64::from(self.plans)),

@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use ir_core::{
-    AnomalyId, ApprovalAnswer, ApprovalRequest, Error, ErrorKind, Feedback, HaltHandle, IncidentId, Person, Record,
-    Result, StepRef,
+    AnomalyId, ApprovalAnswer, ApprovalRequest, Clock, Error, ErrorKind, Feedback, HaltHandle, IncidentId, Person,
+    Record, Result, StepRef,
 };
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
-use super::status::Status;
+use super::heartbeat::Heartbeats;
+use super::status::{Heartbeat, Status};
 
 /// Judgements in one request: an incident has as many anomalies at most.
 const MAX_FEEDBACK: usize = 1_024;
@@ -35,6 +36,8 @@ pub struct Handle {
     pub(crate) halt: HaltHandle,
     pub(crate) status: watch::Receiver<Arc<Status>>,
     pub(crate) records: broadcast::Sender<Record>,
+    pub(crate) heartbeats: Heartbeats,
+    pub(crate) clock: Arc<dyn Clock>,
 }
 
 impl Handle {
@@ -169,6 +172,13 @@ impl Handle {
     #[must_use]
     pub fn status(&self) -> Arc<Status> {
         self.status.borrow().clone()
+    }
+
+    /// How long ago each loop of the engine came round, read now: it tells of a loop that hangs also when no status is published any
+    /// more. Empty before the engine runs.
+    #[must_use]
+    pub fn heartbeats(&self) -> Vec<Heartbeat> {
+        self.heartbeats.read(&*self.clock)
     }
 
     /// Returns when the status has changed since it was last looked at by this handle; an error says that the engine is gone.

@@ -2,10 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use ir_core::journal::{Body, CommandId, Event, Fact, GateFact, Record, Report, Started};
+use ir_core::journal::{Body, CommandId, Event, Fact, GateFact, Intent, Observed, Record, Report, Started};
 use ir_core::{
     Anomaly, AnomalyId, ApprovalRequest, Call, Change, ClassName, EntityId, Error, ErrorKind, Failure, Hypothesis,
-    Incident, IncidentId, Moment, Pace, PartName, Plan, Preview, Result, StepId, StepRef, Timestamp, Tried, kernel,
+    Incident, IncidentId, Moment, Pace, PartName, Plan, PlanId, Preview, Result, StepId, StepRef, Timestamp, Tried,
+    kernel,
 };
 
 use super::backoff;
@@ -117,6 +118,14 @@ pub(crate) struct IncidentRun {
     pub(crate) is_full: bool,
 }
 
+/// A fact that the kernel's fold refuses, so that it must never become durable.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Illegal {
+    pub(crate) because: String,
+    /// The one plan that it is about, as far as the kernel knows that plan.
+    pub(crate) plan: Option<PlanId>,
+}
+
 /// The machine. Equal events, equal facts, on every machine and at every time.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Machine {
@@ -136,6 +145,12 @@ pub struct Machine {
     pub(crate) n_incidents: u64,
     pub(crate) now: Option<Moment>,
     pub(crate) out: Output,
+    /// The first illegal fact that the present event led to.
+    illegal: Option<Illegal>,
+    /// Plans that an illegal fact was about: they send nothing more.
+    isolated: BTreeSet<PlanId>,
+    /// When an event was dropped last.
+    pub(crate) last_dropped: Option<Moment>,
 }
 
 impl Default for Machine {
@@ -162,6 +177,9 @@ impl Machine {
             n_incidents: 0,
             now: None,
             out: Output::default(),
+            illegal: None,
+            isolated: BTreeSet::new(),
+            last_dropped: None,
         }
     }
 
@@ -202,8 +220,9 @@ impl Machine {
     ///
     /// # Errors
     ///
-    /// `InvalidInput` when the first event is no `Started`, or one carries a configuration that cannot be read. The machine is
-    /// as before then.
+    /// `InvalidInput` when the first event is no `Started`, or one carries a configuration that cannot be read: the machine is as
+    /// before then. Also when an illegal fact follows from the event: the machine is spent then. Drop the event, and feed the
+    /// records to a new machine.
     pub fn apply(&mut self, at: &Moment, event: &Event) -> Result<Output> {
         if let Event::Started(started) = event {
             self.config = Some(read_config(started)?);
@@ -211,13 +230,17 @@ impl Machine {
             return Err(Error::new(ErrorKind::InvalidInput, "engine", "the engine has not started"));
         }
         self.now = Some(at.clone());
+        self.illegal = None;
         // Whether an answer resolves an attempt is asked before it is folded: afterwards the attempt is resolved.
         let resolves =
             matches!(event, Event::Executed(e) if self.kernel.is_unresolved(&e.step, e.direction, e.attempt));
         self.fold(&Body::Event(event.clone()));
         match event {
             Event::Started(started) => self.on_started(&started.forgetful),
-            Event::Observed(observed) => self.on_observed(observed),
+            Event::Observed(observed) => {
+                self.note_quarantined(observed);
+                self.on_observed(observed);
+            }
             Event::Reported { command, report } => self.on_reported(*command, report),
             Event::Executed(execution) if resolves => self.on_executed(execution),
             // A late answer, or one of an attempt that is settled: an observation that changes nothing.
@@ -236,15 +259,67 @@ impl Machine {
                 }
             }
             // Judgements are for the detectors, which stand outside.
-            Event::TailRepaired(_) | Event::Stopping | Event::Judged { .. } => {}
+            Event::TailRepaired(_) | Event::Stopping | Event::LeftInFlight { .. } | Event::Judged { .. } => {}
+            Event::Dropped { event, timer, command, because, plan, .. } => {
+                self.degraded(event, format!("it was dropped: {because}"));
+                self.give_up_on(timer.as_deref(), *command);
+                self.isolate(plan.as_ref(), because);
+            }
         }
-        Ok(std::mem::take(&mut self.out))
+        #[cfg(test)]
+        self.sabotage(event);
+        match &self.illegal {
+            None => Ok(std::mem::take(&mut self.out)),
+            Some(illegal) => Err(Error::new(ErrorKind::InvalidInput, "engine", illegal.because.clone())),
+        }
     }
 
-    /// Takes what the gate did.
+    /// The illegal fact that `apply` or `absorb` came to, once.
+    pub(crate) fn take_illegal(&mut self) -> Option<Illegal> {
+        self.illegal.take()
+    }
+
+    /// Whether the plan sends nothing more.
+    pub(crate) fn is_isolated(&self, plan: &PlanId) -> bool {
+        self.isolated.contains(plan)
+    }
+
+    /// Plans that send nothing more.
+    pub(crate) fn isolated(&self) -> impl Iterator<Item = &PlanId> {
+        self.isolated.iter()
+    }
+
+    /// Whether an event was dropped less than an hour before `at`. Between two boots only the wall clock can tell.
+    pub(crate) fn dropped_lately(&self, at: &Moment) -> bool {
+        const HOUR_NS: u64 = 3_600_000_000_000;
+        self.last_dropped.as_ref().is_some_and(|last| {
+            let apart = || last.wall.as_nanos().abs_diff(at.wall.as_nanos());
+            at.mono_since(last).unwrap_or_else(apart) < HOUR_NS
+        })
+    }
+
+    /// Takes what the gate did. That is durable already and cannot be dropped: where an illegal fact follows from it, nothing follows.
     pub fn absorb(&mut self, at: &Moment, fact: &GateFact) -> Output {
         self.now = Some(at.clone());
+        // A replay does not ask for what an earlier record led to: the event that says so follows in the journal.
+        self.illegal = None;
         self.fold(&Body::Gate(fact.clone()));
+        let before = self.clone();
+        let output = self.follow_gate(fact);
+        match self.illegal.take() {
+            None => output,
+            Some(illegal) => {
+                *self = Self { illegal: Some(illegal), ..before };
+                // The gate has answered, whatever follows from it.
+                if let GateFact::Intent(Intent { step, .. }) | GateFact::Refused { step, .. } = fact {
+                    self.forget_commands(|c| matches!(c, Command::Send { step: other, .. } if other == step));
+                }
+                Output::default()
+            }
+        }
+    }
+
+    fn follow_gate(&mut self, fact: &GateFact) -> Output {
         match fact {
             GateFact::Intent(intent) => self.on_intent(intent),
             GateFact::Refused { step, direction, precondition, refusals } => {
@@ -253,15 +328,67 @@ impl Machine {
             GateFact::Resumed { .. } => self.on_resumed(),
             GateFact::Claimed { .. } | GateFact::Fenced(_) | GateFact::Halted(_) => {}
         }
+        #[cfg(test)]
+        self.sabotage_gate(fact);
         std::mem::take(&mut self.out)
     }
 
     /// Folds what happened into the kernel's state, which is the gate's as well.
     fn fold(&mut self, body: &Body) {
         let Some(at) = self.now.clone() else { return };
-        let folded = self.kernel.fold_body(body, &at);
         // INVARIANT (same fold): the gate refuses exactly what fails here, so nothing illegal ever becomes durable.
-        debug_assert!(folded.is_ok(), "{folded:?}");
+        if let Err(error) = self.kernel.fold_body(body, &at) {
+            let plan = plan_of(body).filter(|plan| self.kernel.plan(plan).is_some()).cloned();
+            self.illegal.get_or_insert_with(|| Illegal { because: error.message().to_owned(), plan });
+        }
+    }
+
+    fn note_quarantined(&mut self, observed: &Observed) {
+        for detector in &observed.quarantined {
+            let because = "it missed its deadline or panicked again and again: it sees nothing until it is tried again";
+            self.degraded(format!("detector {detector}"), because);
+        }
+    }
+
+    /// What waited for a dropped event waits no more: else the timer would run out again at once, and a command would never end.
+    fn give_up_on(&mut self, timer: Option<&str>, command: Option<CommandId>) {
+        if let Some(timer) = timer {
+            self.timers.stop_where(|key| key.text() == timer);
+        }
+        let Some((command, _)) = command.and_then(|id| self.outstanding.remove(&id)) else { return };
+        if let Command::Diagnose { incident, .. } | Command::Classify { incident } | Command::Plan { incident, .. } =
+            command
+        {
+            self.hand_over(&incident, "the answer about it was dropped, because an illegal fact followed from it");
+        }
+    }
+
+    /// What the machine knows of that plan is wrong, so the plan sends nothing more, and a person decides.
+    fn isolate(&mut self, plan: Option<&PlanId>, because: &str) {
+        self.last_dropped.clone_from(&self.now);
+        let Some(plan) = plan else { return };
+        self.isolated.insert(plan.clone());
+        let Some(incident) = self.kernel.plan(plan).map(|entry| entry.incident.clone()) else { return };
+        let sent = |command: &Command| match command {
+            Command::Send { step, .. } if step.plan == *plan => Some(step.clone()),
+            _ => None,
+        };
+        let held_back: Vec<StepRef> = self.outstanding.values().filter_map(|(command, _)| sent(command)).collect();
+        self.forget_commands(|command| sent(command).is_some());
+        if let Some(run) = self.incidents.get_mut(&incident).and_then(|run| run.run.as_mut()) {
+            run.taking_back = false;
+        }
+        self.leave_to_person(&incident, &format!("the engine is wrong about its plan: {because}"), false);
+        for step in held_back {
+            self.give_up_sending(&step, ISOLATED);
+        }
+        // What is in flight still has an end, whatever was dropped.
+        for (step, _) in self.steps_of(&incident) {
+            let timeout_ms = self.kernel.step(&step).filter(|entry| entry.open.is_some()).map(|entry| entry.timeout_ms);
+            if let Some(timeout_ms) = timeout_ms.filter(|_| !self.is_settling(&step)) {
+                self.start_timer(TimerKey::Deadline(step), timeout_ms);
+            }
+        }
     }
 
     // What the stages are written with.
@@ -471,6 +598,40 @@ impl Machine {
     }
 }
 
+/// Why a step of an isolated plan is not sent.
+pub(crate) const ISOLATED: &str = "an illegal fact was about its plan, which sends nothing more";
+
+/// The one plan that a fact is about.
+fn plan_of(body: &Body) -> Option<&PlanId> {
+    match body {
+        Body::Fact(fact) => match fact {
+            Fact::PlanAccepted { plan, .. } | Fact::PlanRevised { plan, .. } => Some(&plan.id),
+            Fact::StepPreviewed { step, .. }
+            | Fact::ApprovalDelivered { step, .. }
+            | Fact::StepMoved { step, .. }
+            | Fact::StepDelayed { step, .. }
+            | Fact::AttemptCleared { step, .. }
+            | Fact::AttemptFound { step, .. }
+            | Fact::AttemptUnknown { step, .. } => Some(&step.plan),
+            Fact::Decided(decision) => Some(&decision.step.plan),
+            Fact::ApprovalCounted(approved) => Some(&approved.step.plan),
+            // The fold refuses none of these.
+            Fact::IncidentOpened { .. }
+            | Fact::IncidentGrew { .. }
+            | Fact::IncidentMoved { .. }
+            | Fact::HypothesisFormed { .. }
+            | Fact::PlanRejected { .. }
+            | Fact::ApprovalOpened(_)
+            | Fact::AnswerRejected { .. }
+            | Fact::OrderRejected { .. }
+            | Fact::OutcomeReached(_)
+            | Fact::LessonDrawn(_)
+            | Fact::Degraded { .. } => None,
+        },
+        Body::Event(_) | Body::Gate(_) | Body::Spilled { .. } => None,
+    }
+}
+
 /// Whether a failure of that kind may be over after a while.
 pub(crate) const fn passes_with_time(kind: ErrorKind) -> bool {
     matches!(kind, ErrorKind::RateLimited | ErrorKind::Unavailable | ErrorKind::Timeout)
@@ -508,8 +669,60 @@ pub(crate) fn takes(record: &Record) -> bool {
     matches!(record.body, Body::Event(_) | Body::Gate(_))
 }
 
+/// Words for an event in the record that says that it was dropped.
+pub(crate) fn describe_event(event: &Event) -> String {
+    match event {
+        Event::Started(_) => "the start".to_owned(),
+        Event::TailRepaired(_) => "the repair of the journal".to_owned(),
+        Event::Observed(_) => "a poll cycle".to_owned(),
+        Event::Reported { command, .. } => format!("the answer to command {}", command.0),
+        Event::Executed(execution) => format!("the answer to an attempt of step `{}`", execution.step),
+        Event::Answered(answer) => format!("the answer of {} to a request", answer.by.name),
+        Event::Overridden { incident, by, .. } => format!("the order of {} to take over {incident}", by.name),
+        Event::ClosedByPerson { incident, by, .. } => format!("the order of {} to close {incident}", by.name),
+        Event::PlaybookOrdered { incident, by, .. } => {
+            format!("the order of {} to run a playbook for {incident}", by.name)
+        }
+        Event::AutomationResumed { incident, by, .. } => format!("the order of {} to resume {incident}", by.name),
+        Event::SettledByPerson { step, by, .. } => format!("the order of {} to settle step `{step}`", by.name),
+        Event::Judged { by, .. } => format!("the feedback of {}", by.name),
+        Event::TimerFired { timer } => format!("the timer `{timer}`"),
+        Event::Stopping => "the stop".to_owned(),
+        Event::LeftInFlight { .. } => "the list of what is in flight".to_owned(),
+        Event::Dropped { event, .. } => event.clone(),
+    }
+}
+
+#[cfg(test)]
+thread_local! {
+    /// Facts that a test makes the machine come to: each is offered every event and every decision of the gate until it gives one.
+    pub(crate) static SABOTAGE: std::cell::RefCell<std::collections::VecDeque<Saboteur>> = const {
+        std::cell::RefCell::new(std::collections::VecDeque::new())
+    };
+}
+
+/// Gives the facts that the machine must come to after an event, or after what the gate did.
+#[cfg(test)]
+pub(crate) type Saboteur = fn(&Machine, Option<&Event>, Option<&GateFact>) -> Option<Fact>;
+
 #[cfg(test)]
 impl Machine {
+    fn sabotage(&mut self, event: &Event) {
+        self.follow_saboteur(Some(event), None);
+    }
+
+    fn sabotage_gate(&mut self, fact: &GateFact) {
+        self.follow_saboteur(None, Some(fact));
+    }
+
+    fn follow_saboteur(&mut self, event: Option<&Event>, gate: Option<&GateFact>) {
+        let next = SABOTAGE.with_borrow(|facts| facts.front().copied());
+        if let Some(fact) = next.and_then(|saboteur| saboteur(self, event, gate)) {
+            SABOTAGE.with_borrow_mut(std::collections::VecDeque::pop_front);
+            self.fact(fact);
+        }
+    }
+
     /// Everything that decides what may follow, with times as distances from now: for the exhaustive model.
     pub(crate) fn essence(&self) -> String {
         use std::fmt::Write as _;

@@ -13,7 +13,9 @@ pub(crate) mod replay;
 pub(crate) mod status;
 
 mod backoff;
+mod detectors;
 mod guard;
+mod heartbeat;
 #[cfg(test)]
 mod model;
 mod observe;
@@ -21,4 +23,10 @@ mod perform;
 mod polls;
 mod shell;
 mod stage;
+#[cfg(test)]
+mod tests;
 mod timer;
+#[cfg(test)]
+#[expect(dead_code, reason = "the integration tests use more of it")]
+#[path = "../../tests/it/world.rs"]
+mod world;

@@ -7,14 +7,17 @@ use std::time::Duration;
 use ir_core::journal::Observed;
 use ir_core::signal::PollRecord;
 use ir_core::{
-    Ctx, Detector, Digest, Error, Feedback, PartName, Phase, Polled, Result, SignalBatch, Snapshot, SnapshotStore,
+    Ctx, Detector, Digest, Error, ErrorKind, Feedback, PartName, Polled, Result, SignalBatch, Snapshot, SnapshotStore,
 };
 use ir_detect::ScrapeAssembler;
 use ir_detect::observations::ObservationStore;
 use tokio::sync::mpsc;
 
-use super::guard::{guarded, noted};
+use super::detectors::{Detectors, Rest, nanos};
+use super::guard::guarded;
+use super::heartbeat::Beat;
 use super::polls::Polls;
+use super::status::DetectorStatus;
 
 /// What is kept of problems, so that a hostile source cannot fill the journal.
 const MAX_PROBLEMS: usize = 8;
@@ -35,6 +38,14 @@ pub(crate) struct Observer {
     pub(crate) judgements: Judgements,
     /// How many of the journal's judgements the detectors know of.
     pub(crate) heard: u64,
+    pub(crate) store_rest: Rest,
+}
+
+/// One poll cycle.
+#[derive(Debug)]
+pub(crate) struct Cycle {
+    pub(crate) observed: Observed,
+    pub(crate) detectors: Vec<DetectorStatus>,
 }
 
 /// What people said of reports and no detector was told yet. Clones share it: the loop adds, the observer takes.
@@ -62,9 +73,13 @@ impl Observer {
         let mut forgetful = Vec::new();
         for detector in &self.detectors {
             let Ok(name) = PartName::new(detector.name()) else { continue };
+            // One that hangs here does not keep the engine from starting.
+            let ctx = &ctx.with_timeout(self.answer_within);
             let restored = async {
                 let (Some(store), Some(digest)) = (&self.snapshots, known.get(&name)) else { return Ok(false) };
-                let Some(snapshot) = store.get(ctx, &name, digest).await? else { return Ok(false) };
+                let Some(snapshot) = guarded(ctx, store.name(), store.get(ctx, &name, digest)).await? else {
+                    return Ok(false);
+                };
                 guarded(ctx, detector.name(), detector.restore(ctx, &snapshot)).await?;
                 Ok::<_, Error>(true)
             };
@@ -84,6 +99,7 @@ impl Observer {
     async fn restore_scrapes(&mut self, ctx: &Ctx, known: &BTreeMap<PartName, Digest>) {
         let name = PartName::literal(ScrapeAssembler::NAME);
         let (Some(store), Some(digest)) = (&self.snapshots, known.get(&name)) else { return };
+        let ctx = &ctx.with_timeout(self.answer_within);
         let restored = match guarded(ctx, store.name(), store.get(ctx, &name, digest)).await {
             Ok(Some(snapshot)) => self.scrapes.restore(&snapshot),
             Ok(None) => return,
@@ -94,22 +110,25 @@ impl Observer {
         }
     }
 
-    /// Looks until asked to stop.
-    pub(crate) async fn run(mut self, ctx: Ctx, out: mpsc::Sender<Observed>) {
+    /// Runs poll cycles until asked to stop.
+    pub(crate) async fn run(mut self, ctx: Ctx, out: mpsc::Sender<Cycle>, beat: Beat) {
+        let mut detectors = Detectors::start(&ctx, &self.detectors, self.answer_within);
         let mut due = ctx.now().mono_ns;
         let mut snapshot_due = due.saturating_add(nanos(self.snapshot_every));
         while !ctx.is_stopped() {
-            let told = self.tell_judgements(&ctx).await;
-            let mut round = self.look(&ctx).await;
+            beat.beat(&ctx);
+            let informed = self.inform(&mut detectors, &ctx);
+            let mut observed = self.look(&ctx, &mut detectors).await;
             // INVARIANT (anomalies are not forgotten): the state that knows an episode is stored before the round that tells of
             // it is recorded, and the record names it. So a restart never waits for the end of what no detector knows.
-            let turned = round.anomalies.iter().any(|a| a.phase != Phase::Grew);
-            if turned || told || ctx.now().mono_ns >= snapshot_due {
+            if detectors.has_turned() || informed || ctx.now().mono_ns >= snapshot_due {
                 snapshot_due = ctx.now().mono_ns.saturating_add(nanos(self.snapshot_every));
-                round.snapshots = self.take_snapshots(&ctx).await;
-                round.heard = if round.snapshots.is_empty() { 0 } else { self.heard };
+                observed.snapshots = self.take_snapshots(&ctx, &mut detectors).await;
+                observed.heard = if observed.snapshots.is_empty() { 0 } else { self.heard };
             }
-            if out.send(round).await.is_err() {
+            // What a detector found before it gave its state is part of the same record.
+            detectors.drain(&mut observed, ctx.now().mono_ns);
+            if out.send(Cycle { observed, detectors: detectors.status() }).await.is_err() {
                 return;
             }
             // A slow round is followed by the next at once, but missed rounds are not made up for.
@@ -121,24 +140,20 @@ impl Observer {
         }
     }
 
-    /// Tells every detector what people said since the last round; whether they said anything.
-    async fn tell_judgements(&mut self, ctx: &Ctx) -> bool {
+    /// Gives every detector what people said since the last cycle; whether they said anything.
+    fn inform(&mut self, detectors: &mut Detectors, ctx: &Ctx) -> bool {
         let judgements = self.judgements.take();
-        let within = ctx.with_timeout(self.answer_within);
-        for feedback in judgements.iter().flatten() {
-            for detector in &self.detectors {
-                let told = guarded(&within, detector.name(), detector.feedback(&within, feedback)).await;
-                if let Err(error) = told {
-                    tracing::warn!(detector = detector.name(), %error, "it could not be told what people said");
-                }
-            }
-        }
         self.heard += judgements.len() as u64;
-        !judgements.is_empty()
+        let feedback: Vec<Feedback> = judgements.into_iter().flatten().collect();
+        if feedback.is_empty() {
+            return false;
+        }
+        detectors.inform(feedback, ctx.now().mono_ns);
+        true
     }
 
     /// Asks the sources and shows what came to every detector.
-    async fn look(&mut self, ctx: &Ctx) -> Observed {
+    async fn look(&mut self, ctx: &Ctx, detectors: &mut Detectors) -> Observed {
         let mut observed = Observed::default();
         let mut batch = SignalBatch::default();
         for (name, polled) in self.polls.round(ctx, self.poll_every).await {
@@ -148,42 +163,47 @@ impl Observer {
         observed.failures = self.polls.failures(ctx);
         self.scrapes.assemble(&mut batch);
         self.store.observe(&batch);
-        let within = ctx.with_timeout(self.answer_within);
-        for detector in &self.detectors {
-            match guarded(&within, detector.name(), detector.detect(&within, &batch)).await {
-                Ok(anomalies) => observed.anomalies.extend(anomalies),
-                Err(error) => observed.failures.push(noted(&error)),
-            }
-        }
-        observed.changes = batch.changes;
+        observed.changes.clone_from(&batch.changes);
+        detectors.detect(ctx, Arc::new(batch), self.poll_every).await;
         observed
     }
 
-    async fn take_snapshots(&self, ctx: &Ctx) -> Vec<(PartName, Digest)> {
-        let Some(store) = &self.snapshots else { return Vec::new() };
-        let mut taken = Vec::new();
-        for detector in &self.detectors {
-            let ctx = &ctx.with_timeout(self.answer_within);
-            let kept = async {
-                let snapshot = guarded(ctx, detector.name(), detector.snapshot(ctx)).await?;
-                put(ctx, &**store, &snapshot).await
-            };
-            match kept.await {
-                Ok(digest) => taken.push(digest),
-                Err(error) => tracing::warn!(detector = detector.name(), %error, "its state could not be stored"),
-            }
+    /// Stores the states of the detectors. A store that does not answer in time rests for a growing while, because the poll cycle
+    /// waits for it.
+    async fn take_snapshots(&mut self, ctx: &Ctx, detectors: &mut Detectors) -> Vec<(PartName, Digest)> {
+        let Some(store) = self.snapshots.clone() else { return Vec::new() };
+        if !self.store_rest.is_over(ctx.now().mono_ns) {
+            return Vec::new();
         }
+        let mut snapshots = detectors.snapshots(ctx).await;
         // Without the state of any detector that of the assembler continues nothing.
-        if taken.is_empty() {
-            return taken;
+        if snapshots.is_empty() {
+            return Vec::new();
         }
-        let ctx = &ctx.with_timeout(self.answer_within);
-        let kept = async { put(ctx, &**store, &self.scrapes.snapshot()?).await };
-        match kept.await {
-            Ok(digest) => taken.push(digest),
+        match self.scrapes.snapshot() {
+            Ok(snapshot) => snapshots.push(snapshot),
             Err(error) => tracing::warn!(%error, "the state of the scrape assembler could not be stored"),
         }
-        taken
+        let ctx = &ctx.with_timeout(self.answer_within);
+        let mut stored = Vec::new();
+        let mut timed_out = false;
+        for put in futures::future::join_all(snapshots.iter().map(|snapshot| put(ctx, &*store, snapshot))).await {
+            match put {
+                Ok(digest) => stored.push(digest),
+                Err(error) => {
+                    timed_out |= error.kind() == ErrorKind::Timeout;
+                    tracing::warn!(%error, "a state could not be stored");
+                }
+            }
+        }
+        if timed_out {
+            self.store_rest.begin(ctx.now().mono_ns);
+        } else {
+            self.store_rest = Rest::default();
+        }
+        // That of the assembler comes last, and means nothing where it is the only one.
+        let scrapes = PartName::literal(ScrapeAssembler::NAME);
+        if stored.iter().all(|(name, _)| *name == scrapes) { Vec::new() } else { stored }
     }
 }
 
@@ -210,8 +230,4 @@ fn merge(into: &mut SignalBatch, from: SignalBatch) {
     into.spans.extend(from.spans);
     into.events.extend(from.events);
     into.changes.extend(from.changes);
-}
-
-fn nanos(duration: Duration) -> u64 {
-    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }

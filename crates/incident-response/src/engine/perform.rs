@@ -289,7 +289,7 @@ pub(crate) struct Attempted {
     pub(crate) watch: PermitWatch,
     /// Who previews the undo of a do, so that it is known how the do left the target.
     pub(crate) undoes: Option<Arc<dyn Executor>>,
-    /// How that is read: with its own time to answer, since the answer of the attempt may have come late.
+    /// For that preview: a stop ends the wait for the executor, and what it did is read all the same.
     pub(crate) reading: Ctx,
     pub(crate) answer_within: Duration,
 }
@@ -304,6 +304,7 @@ pub(crate) async fn execute(ctx: Ctx, executor: Arc<dyn Executor>, permit: Permi
     let result = ended(&name, answer, &intent, &gate, &watch);
     let after = match (&result, intent.direction, undoes.zip(intent.inverse)) {
         (AttemptResult::Applied { .. }, Direction::Do, Some((part, inverse))) => {
+            // With its own time to answer, since the answer of the attempt may have come late.
             state_of(&reading.with_timeout(answer_within), &part, &inverse).await
         }
         _ => None,

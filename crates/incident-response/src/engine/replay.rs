@@ -1,6 +1,7 @@
 //! Replay: the same machine fed with recorded events must come to the same facts, byte for byte.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use ir_core::journal::{Body, Event, Fact, GateFact, Journal, ReadFrom, Record, Resolved, canonical};
 use ir_core::kernel::{self, AuthorizeRequest};
@@ -141,6 +142,24 @@ fn is_restart(record: &Record) -> bool {
 fn text<T: Serialize>(value: &T) -> String {
     canonical::to_bytes(value)
         .map_or_else(|error| error.to_string(), |bytes| String::from_utf8_lossy(&bytes).into_owned())
+}
+
+/// The machine as it stands after the last record of `journal`. One page is waited for no longer than `within`.
+pub(crate) async fn machine_of(ctx: &Ctx, journal: &dyn Journal, within: Duration) -> Result<Machine> {
+    let mut replayer = Replayer::default();
+    let mut next = 1;
+    loop {
+        let ctx = &ctx.with_timeout(within);
+        let page = ctx.run("engine", journal.read(ctx, &ReadFrom { seq: next, max: 512 })).await?;
+        if page.records.is_empty() {
+            return Ok(replayer.finish().0);
+        }
+        for stored in &page.records {
+            let record = Resolved(journal).decode(ctx, stored).await?;
+            next = record.seq + 1;
+            replayer.feed(&record)?;
+        }
+    }
 }
 
 /// Replays a whole journal offline.

@@ -3,28 +3,34 @@
 use std::collections::{HashMap, VecDeque};
 use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
 
 use ir_core::journal::{Body, CommandId, Event, Fact, GateFact, Observed, Record, Report};
-use ir_core::kernel::{AuthorizeRequest, Authorized};
+use ir_core::kernel::{AuthorizeRequest, Authorized, PermitWatch};
 use ir_core::{
     AttemptResult, AuditSink, Ctx, Direction, ErrorKind, Execution, Executor, Failure, Gate, Journal, PartName,
-    Problem, Result, Stop,
+    Problem, Result, StepRef, Stop,
 };
 use tokio::sync::{broadcast, mpsc, watch};
 use tokio::task::JoinSet;
 
 use super::command::{Command, Ordered};
+use super::detectors::nanos;
 use super::guard::as_recorded;
 use super::handle::{Envelope, Request};
-use super::machine::{Machine, bodies};
-use super::observe::{Judgements, Observer};
+use super::heartbeat::{Beat, Heartbeats};
+use super::machine::{Illegal, Machine, bodies, describe_event};
+use super::observe::{Cycle, Judgements, Observer};
 use super::perform::{Attempted, Parts, Performed, execute, failure};
-use super::status::{Status, StepStatus};
+use super::replay::machine_of;
+use super::status::{DetectorStatus, Status, StepStatus};
 
 /// Rounds in which nothing was found are recorded together, at most this far apart.
 const QUIET_ROUNDS_NS: u64 = 5_000_000_000;
 /// How long in-flight effects are waited for beyond their deadline when the engine ends.
 const GRACE_NS: u64 = 1_000_000_000;
+/// A loop that has nothing to do comes round that often, so that its heartbeat shows that it could.
+const BEAT_EVERY: Duration = Duration::from_secs(5);
 
 /// Everything the loop owns.
 #[derive(Debug)]
@@ -42,6 +48,12 @@ pub(crate) struct Shell {
     pub(crate) status: watch::Sender<Arc<Status>>,
     pub(crate) records: broadcast::Sender<Record>,
     pub(crate) renew_every_ns: u64,
+    /// What executors get: it is stopped before everything else.
+    pub(crate) effects_ctx: Ctx,
+    pub(crate) effects_stop: Stop,
+    pub(crate) append_within: Duration,
+    pub(crate) shutdown_within_ns: u64,
+    pub(crate) heartbeats: Heartbeats,
     pub(crate) work: Work,
     /// What is doubtful in the configuration.
     pub(crate) warnings: Vec<Problem>,
@@ -54,6 +66,8 @@ pub(crate) struct Work {
     /// The command each job answers.
     commands: HashMap<tokio::task::Id, CommandId>,
     effects: JoinSet<Event>,
+    /// The attempt that each effect is, and the other end of its permit.
+    sent: HashMap<tokio::task::Id, (ir_core::journal::Intent, PermitWatch)>,
     /// Events that came about in the loop itself.
     queue: VecDeque<Event>,
     quiet: Option<(Observed, u64)>,
@@ -62,22 +76,43 @@ pub(crate) struct Work {
     rounds: u64,
     failing: Vec<Failure>,
     n_records: u64,
+    detectors: Vec<DetectorStatus>,
+    /// Since the observer ended: why, and until when what is in flight may still be settled.
+    blind: Option<(Failure, u64)>,
+    /// The engine is ending: nothing that follows from an event is begun any more.
+    stopping: bool,
+    waits_for: Vec<StepRef>,
+}
+
+/// What became of an event.
+enum Handled {
+    /// It is on record; for what a person asked for, why it did not count.
+    Recorded(Option<String>),
+    /// An illegal fact followed from it, and nothing was written.
+    Illegal(Illegal),
 }
 
 impl Shell {
-    /// Runs until `stop` is ready or the journal fails.
+    /// Runs until `stop` is ready, the journal fails, or the observer ends.
     pub(crate) async fn run(mut self, started: Event, stop: impl Future<Output = ()> + Send) -> Result<()> {
-        let (sights_in, mut sights) = mpsc::channel(4);
-        let mut background = JoinSet::new();
+        let (cycles_in, cycles) = mpsc::channel(4);
+        let beat = self.heartbeats.add("main", &self.ctx);
+        let mut observing = JoinSet::new();
         if let Some(observer) = self.observer.take() {
-            background.spawn(observer.run(self.ctx.clone(), sights_in));
+            let beat = self.heartbeats.add("observer", &self.ctx);
+            observing.spawn(observer.run(self.ctx.clone(), cycles_in, beat));
         }
+        let mut background = JoinSet::new();
         for sink in self.sinks.drain(..) {
-            background.spawn(feed(self.ctx.clone(), self.journal.clone(), sink, self.records.subscribe()));
+            let beat = self.heartbeats.add(format!("audit {}", sink.name()), &self.ctx);
+            background.spawn(feed(self.ctx.clone(), self.journal.clone(), sink, self.records.subscribe(), beat));
         }
-        let ran = self.turn(started, &mut sights, stop).await;
-        self.finish(ran.is_ok()).await;
+        let ran = self.turn(started, Sight { cycles, observing: &mut observing }, &beat, stop).await;
+        // Executors hear of it first, whatever it is that ends the engine.
+        self.effects_stop.stop();
+        self.finish(&beat).await;
         self.stop.stop();
+        observing.abort_all();
         background.shutdown().await;
         ran
     }
@@ -85,10 +120,11 @@ impl Shell {
     async fn turn(
         &mut self,
         started: Event,
-        sights: &mut mpsc::Receiver<Observed>,
+        mut sight: Sight<'_>,
+        beat: &Beat,
         stop: impl Future<Output = ()> + Send,
     ) -> Result<()> {
-        self.take(started).await?;
+        self.start(started).await?;
         let halt = self.gate.halt_handle();
         let clock = self.ctx.clock().clone();
         let mut renew_at = self.ctx.now().mono_ns.saturating_add(self.renew_every_ns);
@@ -97,17 +133,31 @@ impl Shell {
             while let Some(event) = self.work.queue.pop_front() {
                 self.take(event).await?;
             }
+            beat.beat(&self.ctx);
             self.publish();
+            if let Some((failure, until)) = &self.work.blind
+                && (self.ctx.now().mono_ns >= *until || self.gate.state().steps().all(|(_, step)| step.open.is_none()))
+            {
+                return Err(ir_core::Error::new(failure.kind, "observer", failure.message.clone()));
+            }
             let timer = self.machine.next_timer().map(|(name, due)| (name.to_owned(), due));
-            let wake = timer.as_ref().map_or(renew_at, |(_, due)| (*due).min(renew_at));
+            let due = timer.as_ref().map_or(u64::MAX, |(_, due)| *due);
+            let blind_until = self.work.blind.as_ref().map_or(u64::MAX, |(_, until)| *until);
+            let idle_until = self.ctx.now().mono_ns.saturating_add(nanos(BEAT_EVERY));
+            let wake = due.min(renew_at).min(blind_until).min(idle_until);
             tokio::select! {
                 biased;
                 () = halt.asked() => self.record_halts().await?,
-                () = &mut stop => return self.take(Event::Stopping).await,
-                Some(event) = self.work.effects.join_next() => self.effect_ended(event).await?,
+                () = &mut stop => {
+                    // Before the record, which waits for the journal.
+                    self.effects_stop.stop();
+                    return self.take(Event::Stopping).await;
+                }
+                Some(ended) = sight.observing.join_next() => self.observer_ended(ended).await?,
+                Some(event) = self.work.effects.join_next_with_id() => self.effect_ended(event).await?,
                 Some(request) = self.requests.recv() => self.request(request).await?,
                 Some(done) = self.work.jobs.join_next_with_id() => self.job_ended(done).await?,
-                Some(round) = sights.recv() => self.see(round).await?,
+                Some(cycle) = sight.cycles.recv() => self.see(cycle).await?,
                 () = clock.sleep_until(wake) => {
                     let now = self.ctx.now().mono_ns;
                     if now >= renew_at {
@@ -122,23 +172,106 @@ impl Shell {
         }
     }
 
+    /// Records the start. Where it was dropped, the plan that was in its way is isolated now, so it is taken once more.
+    async fn start(&mut self, started: Event) -> Result<()> {
+        let Some(because) = self.take_order(started.clone()).await? else { return Ok(()) };
+        match self.take_order(started).await? {
+            None => Ok(()),
+            Some(_) => Err(ir_core::Error::new(ErrorKind::InvalidInput, "engine", because)),
+        }
+    }
+
+    /// The observer never ends by itself. Without it nothing is seen, so nothing is begun: what is in flight is settled as far as
+    /// `shutdown_within_ms` allows, and then the engine ends with an error, so that a service manager starts it again.
+    async fn observer_ended(&mut self, ended: Result<(), tokio::task::JoinError>) -> Result<()> {
+        let how = if ended.is_err() { "panicked" } else { "ended" };
+        let message = format!("the task that polls the sources {how}: nothing is seen any more");
+        tracing::error!(message);
+        let failure = failure("observer", ErrorKind::Unknown, &message);
+        let until = self.ctx.now().mono_ns.saturating_add(self.shutdown_within_ns);
+        self.work.failing = vec![failure.clone()];
+        self.work.blind = Some((failure.clone(), until));
+        let (gathered, _) = self.work.quiet.take().unwrap_or_default();
+        let failed = Observed { failures: vec![failure], ..Observed::default() };
+        self.take(Event::Observed(join(gathered, failed))).await
+    }
+
     /// One event: the machine says what follows, both become durable together, and only then anything is done.
     async fn take(&mut self, event: Event) -> Result<()> {
         self.take_order(event).await.map(|_| ())
     }
 
     /// The same for what a person asked for; gives why it did not count, if it did not.
+    ///
+    /// INVARIANT (nothing illegal becomes durable, and one wrong plan stops no other): an event from which an illegal fact follows is
+    /// dropped as a whole, and a record says so.
     async fn take_order(&mut self, event: Event) -> Result<Option<String>> {
+        let mut event = event;
+        let mut dropped = None;
+        loop {
+            match self.handle(&event).await? {
+                Handled::Recorded(rejected) => return Ok(dropped.or(rejected)),
+                Handled::Illegal(illegal) => {
+                    dropped.get_or_insert_with(|| format!("an illegal fact followed from it: {}", illegal.because));
+                    event = self.drop_event(&event, illegal).await?;
+                }
+            }
+        }
+    }
+
+    async fn handle(&mut self, event: &Event) -> Result<Handled> {
         let at = self.ctx.now();
-        let output = self.machine.apply(&at, &event)?;
+        let output = match self.machine.apply(&at, event) {
+            Ok(output) => output,
+            Err(error) => return self.machine.take_illegal().map(Handled::Illegal).ok_or(error),
+        };
         let rejected = output.facts.iter().find_map(|fact| match fact {
             Fact::AnswerRejected { because, .. } | Fact::OrderRejected { because, .. } => Some(because.clone()),
             _ => None,
         });
-        let (records, _) = self.gate.append(&self.ctx, &at, bodies(event, &output.facts)).await?;
-        self.tell(records);
+        match self.gate.append(&self.ctx, &at, bodies(event.clone(), &output.facts)).await {
+            Ok((records, _)) => self.tell(records),
+            // The gate refused it and goes on; the machine went ahead of it.
+            Err(error) if error.kind() == ErrorKind::InvalidInput && !self.gate.is_broken() => {
+                return Ok(Handled::Illegal(Illegal { because: error.message().to_owned(), plan: None }));
+            }
+            Err(error) => return Err(error),
+        }
         self.perform(output.commands).await?;
-        Ok(rejected)
+        Ok(Handled::Recorded(rejected))
+    }
+
+    /// Finds the machine again as it was before `event`, and gives the event that says that it was dropped. The journal is read
+    /// whole for that: what is so rare may take its time, and nothing has to be copied for each event.
+    async fn drop_event(&mut self, event: &Event, illegal: Illegal) -> Result<Event> {
+        tracing::error!(because = illegal.because, "an illegal fact: the event is dropped");
+        if let Event::Dropped { plan: None, .. } = event {
+            return Err(ir_core::Error::new(ErrorKind::InvalidInput, "engine", illegal.because));
+        }
+        self.machine = machine_of(&self.ctx, &*self.journal, self.append_within).await?;
+        Ok(self.dropped(Some(event), illegal))
+    }
+
+    /// The event that says that another was dropped, or what follows from a decision of the gate. Effects are halted before it is
+    /// recorded, where they are.
+    fn dropped(&self, what: Option<&Event>, illegal: Illegal) -> Event {
+        let Illegal { because, plan } = illegal;
+        let (mut timer, mut command, mut again) = (None, None, false);
+        match what {
+            Some(Event::TimerFired { timer: fired }) => timer = Some(fired.clone()),
+            Some(Event::Reported { command: answered, .. }) => command = Some(*answered),
+            // Not even the isolation of the plan was legal: it is not about that plan alone.
+            Some(Event::Dropped { timer: of, command: to, .. }) => (timer, command, again) = (of.clone(), *to, true),
+            _ => {}
+        }
+        let plan = plan.filter(|_| !again);
+        let halts = plan.is_none() || self.machine.dropped_lately(&self.ctx.now());
+        if halts {
+            let why = if plan.is_none() { "it is about no single plan" } else { "it is the second within an hour" };
+            self.gate.halt_handle().halt("engine", format!("an illegal fact ({because}), and {why}"));
+        }
+        let event = what.map_or_else(|| "what follows from a decision of the gate".to_owned(), describe_event);
+        Event::Dropped { event, timer, command, because, plan, halts }
     }
 
     /// What the gate did is a record already; what follows from it becomes durable, and then something is done.
@@ -146,6 +279,10 @@ impl Shell {
         let Body::Gate(fact) = &record.body else { return Ok(()) };
         let at = record.at.clone();
         let output = self.machine.absorb(&at, fact);
+        if let Some(illegal) = self.machine.take_illegal() {
+            let dropped = self.dropped(None, illegal);
+            self.work.queue.push_back(dropped);
+        }
         self.tell(vec![record]);
         if !output.facts.is_empty() {
             let facts = output.facts.into_iter().map(Body::Fact).collect();
@@ -173,6 +310,10 @@ impl Shell {
     }
 
     async fn perform(&mut self, commands: Vec<Ordered>) -> Result<()> {
+        // Whatever is not begun is begun by the next start.
+        if self.work.stopping {
+            return Ok(());
+        }
         for order in commands {
             let fence = match &order.command {
                 Command::Probe { step, fence: true, .. } => {
@@ -223,6 +364,14 @@ impl Shell {
     }
 
     async fn authorize(&mut self, request: AuthorizeRequest, executor: Arc<dyn Executor>) -> Result<()> {
+        if self.machine.is_isolated(&request.step.plan) {
+            return Ok(());
+        }
+        // Without eyes only what was sent before is sent again.
+        let is_open = self.gate.state().step(&request.step).is_some_and(|step| step.open.is_some());
+        if self.work.blind.is_some() && !is_open {
+            return Ok(());
+        }
         match self.gate.authorize(&self.ctx, &request).await? {
             Authorized::Refused { halts, record } => {
                 for halt in halts {
@@ -240,26 +389,31 @@ impl Shell {
                 let Body::Gate(GateFact::Intent(intent)) = &record.body else { return Ok(()) };
                 let deadline = intent.deadline_mono_ns;
                 self.work.last_deadline_ns = self.work.last_deadline_ns.max(deadline);
-                let ctx = self.ctx.with_deadline(deadline);
+                let ctx = self.effects_ctx.with_deadline(deadline);
+                let (reading, answer_within) = (self.ctx.clone(), self.parts.answer_within);
                 let inverse = intent.inverse.as_ref().filter(|_| intent.direction == Direction::Do);
                 let undoes = inverse.and_then(|inverse| self.parts.executor(inverse).ok());
+                let sent = (intent.clone(), watch.clone());
                 let attempt = Attempted {
                     intent: intent.clone(),
                     gate: self.gate.name().clone(),
                     watch,
                     undoes,
-                    reading: self.ctx.clone(),
-                    answer_within: self.parts.answer_within,
+                    reading,
+                    answer_within,
                 };
-                self.work.effects.spawn(execute(ctx, executor, *permit, attempt));
+                let task = self.work.effects.spawn(execute(ctx, executor, *permit, attempt));
+                self.work.sent.insert(task.id(), sent);
                 self.absorb(record).await
             }
         }
     }
 
-    async fn effect_ended(&mut self, event: Result<Event, tokio::task::JoinError>) -> Result<()> {
-        match event {
-            Ok(event) => self.take(event).await,
+    async fn effect_ended(&mut self, done: Result<(tokio::task::Id, Event), tokio::task::JoinError>) -> Result<()> {
+        let id = done.as_ref().map_or_else(tokio::task::JoinError::id, |(id, _)| *id);
+        self.work.sent.remove(&id);
+        match done {
+            Ok((_, event)) => self.take(event).await,
             Err(error) => {
                 // Its deadline timer settles the attempt by its class.
                 tracing::error!(%error, "the task of an effect ended without an answer");
@@ -330,7 +484,9 @@ impl Shell {
     }
 
     /// A round in which something was found is recorded at once; others are gathered.
-    async fn see(&mut self, round: Observed) -> Result<()> {
+    async fn see(&mut self, cycle: Cycle) -> Result<()> {
+        let Cycle { observed: round, detectors } = cycle;
+        self.work.detectors = detectors;
         self.work.rounds += 1;
         // What fails on is recorded when it begins, and then with the quiet rounds.
         let nothing_new = round.failures == self.work.failing;
@@ -350,21 +506,61 @@ impl Shell {
         self.take(Event::Observed(gathered)).await
     }
 
-    /// Waits for effects in flight, and records how they ended as long as the journal takes records.
-    async fn finish(&mut self, mut records: bool) {
-        let until = self.work.last_deadline_ns.saturating_add(GRACE_NS);
+    /// Waits for effects in flight, and records how they ended as long as the journal takes records. The wait has an end: what is
+    /// left is recorded, and the next start settles it by its class.
+    async fn finish(&mut self, beat: &Beat) {
+        self.work.stopping = true;
+        self.requests.close();
+        // Who waits for an answer hears that the engine is gone.
+        while self.requests.try_recv().is_ok() {}
+        let halt = self.gate.halt_handle();
         let clock = self.ctx.clock().clone();
+        let within = self.ctx.now().mono_ns.saturating_add(self.shutdown_within_ns);
+        let until = self.work.last_deadline_ns.saturating_add(GRACE_NS).min(within);
         while !self.work.effects.is_empty() {
-            tokio::select! {
-                Some(event) = self.work.effects.join_next() => {
-                    if records && let Ok(event) = event {
-                        records = self.take(event).await.is_ok();
-                    }
-                }
+            beat.beat(&self.ctx);
+            self.work.waits_for = self.work.sent.values().map(|(intent, _)| intent.step.clone()).collect();
+            self.work.waits_for.sort();
+            tracing::info!(
+                n_effects = self.work.effects.len(),
+                "the engine waits for effects in flight before it ends"
+            );
+            self.publish();
+            let recorded = tokio::select! {
+                Some(event) = self.work.effects.join_next_with_id() => self.effect_ended(event).await,
+                () = halt.asked() => self.record_halts().await,
                 () = clock.sleep_until(until) => break,
+            };
+            if let Err(error) = recorded {
+                tracing::error!(%error, "how an effect ended could not be recorded");
             }
         }
+        if let Err(error) = self.leave().await {
+            tracing::error!(%error, "what is left in flight could not be recorded");
+        }
         self.publish();
+    }
+
+    /// Records what is left in flight. A permit that was not redeemed until now never will be, and that is known.
+    async fn leave(&mut self) -> Result<()> {
+        self.work.waits_for.clear();
+        let mut left = Vec::new();
+        for (intent, watch) in std::mem::take(&mut self.work.sent).into_values() {
+            if !watch.revoke() {
+                left.push(intent.step);
+                continue;
+            }
+            let failure = failure("engine", ErrorKind::Stopped, "the engine ended before anything was sent");
+            let (step, direction, attempt) = (intent.step, intent.direction, intent.attempt);
+            let (by, result) = (PartName::literal("engine"), AttemptResult::NotApplied { failure });
+            self.take(Event::Executed(Execution { step, direction, attempt, by, result, after: None })).await?;
+        }
+        left.sort();
+        if left.is_empty() {
+            return Ok(());
+        }
+        tracing::warn!(steps = ?left, "effects are left in flight; the next start settles them");
+        self.take(Event::LeftInFlight { steps: left }).await
     }
 
     fn publish(&self) {
@@ -390,6 +586,12 @@ impl Shell {
             dropped: self.work.dropped,
             rounds: self.work.rounds,
             failing: self.work.failing.clone(),
+            detectors: self.work.detectors.clone(),
+            observer_failed: self.work.blind.is_some(),
+            isolated: self.machine.isolated().cloned().collect(),
+            stopping: self.work.stopping,
+            waits_for: self.work.waits_for.clone(),
+            heartbeats: self.heartbeats.read(&**self.ctx.clock()),
             warnings: self.warnings.clone(),
         }));
     }
@@ -430,6 +632,13 @@ fn join(mut first: Observed, second: Observed) -> Observed {
         }
     }
     first.heard = first.heard.max(second.heard);
+    first.quarantined.extend(second.quarantined);
+    for lost in second.unseen {
+        match first.unseen.iter_mut().find(|known| known.detector == lost.detector) {
+            Some(known) => known.batches += lost.batches,
+            None => first.unseen.push(lost),
+        }
+    }
     for (name, digest) in second.snapshots {
         match first.snapshots.iter_mut().find(|(known, _)| *known == name) {
             Some((_, latest)) => *latest = digest,
@@ -439,10 +648,23 @@ fn join(mut first: Observed, second: Observed) -> Observed {
     first
 }
 
+/// What the loop hears from the observer.
+struct Sight<'a> {
+    cycles: mpsc::Receiver<Cycle>,
+    observing: &'a mut JoinSet<()>,
+}
+
 /// Copies committed records to a sink: in order, at least once, and again after a failure.
-async fn feed(ctx: Ctx, journal: Arc<dyn Journal>, sink: Arc<dyn AuditSink>, mut news: broadcast::Receiver<Record>) {
+async fn feed(
+    ctx: Ctx,
+    journal: Arc<dyn Journal>,
+    sink: Arc<dyn AuditSink>,
+    mut news: broadcast::Receiver<Record>,
+    beat: Beat,
+) {
     use ir_core::journal::ReadFrom;
     while !ctx.is_stopped() {
+        beat.beat(&ctx);
         let copied = async {
             let seq = sink.position(&ctx).await?;
             let page = journal.read(&ctx, &ReadFrom { seq, max: 512 }).await?;
@@ -454,16 +676,17 @@ async fn feed(ctx: Ctx, journal: Arc<dyn Journal>, sink: Arc<dyn AuditSink>, mut
         match copied.await {
             Ok(false) => {}
             Ok(true) => {
-                if matches!(
-                    ctx.run("audit", async { Ok(news.recv().await) }).await,
-                    Err(_) | Ok(Err(broadcast::error::RecvError::Closed))
-                ) {
-                    return;
+                let idle = ctx.with_timeout(BEAT_EVERY);
+                match idle.run("audit", async { Ok(news.recv().await) }).await {
+                    // New records, or more of them than the channel holds, or nothing new for a while.
+                    Ok(Ok(_) | Err(broadcast::error::RecvError::Lagged(_))) => {}
+                    Err(error) if error.kind() == ErrorKind::Timeout => {}
+                    Err(_) | Ok(Err(broadcast::error::RecvError::Closed)) => return,
                 }
             }
             Err(error) => {
                 tracing::warn!(sink = sink.name(), %error, "copying records failed");
-                if ctx.sleep("audit", std::time::Duration::from_secs(1)).await.is_err() {
+                if ctx.sleep("audit", Duration::from_secs(1)).await.is_err() {
                     return;
                 }
             }

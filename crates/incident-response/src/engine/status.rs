@@ -1,6 +1,6 @@
 //! What is going on, as plain data for people and consoles.
 
-use ir_core::{ApprovalRequest, Direction, Failure, Incident, Problem, StepRef, StepState};
+use ir_core::{ApprovalRequest, Direction, Failure, Incident, PartName, PlanId, Problem, StepRef, StepState};
 use serde::Serialize;
 
 /// A snapshot of the engine.
@@ -24,6 +24,20 @@ pub struct Status {
     pub rounds: u64,
     /// Sources and detectors that failed in the last round: what they would have told is not known.
     pub failing: Vec<Failure>,
+    /// The detectors: which are in quarantine, and how many batches each did not see.
+    pub detectors: Vec<DetectorStatus>,
+    /// Whether the task that polls the sources has ended. Nothing is seen any more: `run_until` settles what is in flight and ends
+    /// with an error.
+    pub observer_failed: bool,
+    /// Plans that send nothing more, because an illegal fact was about them. People have their incidents.
+    pub isolated: Vec<PlanId>,
+    /// Whether the engine is ending.
+    pub stopping: bool,
+    /// The effects in flight that an ending engine waits for, at most `shutdown_within_ms` long.
+    pub waits_for: Vec<StepRef>,
+    /// When each loop came round last, as of this snapshot: the loop `main` publishes it at the end of each of its turns.
+    /// [`Handle::heartbeats`](crate::Handle::heartbeats) has the ages of this very moment, also when the main loop hangs.
+    pub heartbeats: Vec<Heartbeat>,
     /// What is doubtful in the configuration, as [`Responder::warnings`](crate::Responder::warnings) has it.
     pub warnings: Vec<Problem>,
 }
@@ -41,4 +55,29 @@ pub struct StepStatus {
     pub in_flight: Option<Direction>,
     /// What that passes with time keeps it from being sent, if anything.
     pub delayed_by: Option<String>,
+}
+
+/// How a detector is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct DetectorStatus {
+    /// Which.
+    pub name: PartName,
+    /// Whether it is in quarantine: it missed its deadline, or panicked three times in a row. It is called again after 10 s, after
+    /// each further failure twice as long, and after 10 minutes at most.
+    pub quarantined: bool,
+    /// Batches of signals since the start that it did not see, or whose call failed.
+    pub unseen: u64,
+}
+
+/// When a loop of the engine came round last.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Heartbeat {
+    /// The loop: `main`, `observer`, or `audit` and the name of a sink.
+    pub of: String,
+    /// On the monotonic clock of this boot, in nanoseconds.
+    pub at_mono_ns: u64,
+    /// How long ago that was, in milliseconds. Every loop comes round at least every 5 s unless a call of it takes longer: `main` is
+    /// held up by the journal and by required sinks, `audit` by its sink and the journal, `observer` by `poll_every_ms`, and by the
+    /// snapshot store.
+    pub age_ms: u64,
 }

@@ -41,6 +41,8 @@ async fn every_mistake_is_told_at_once() {
         answer_within_ms: 0,
         snapshot_every_ms: 0,
         lease_ms: 0,
+        append_within_ms: 0,
+        shutdown_within_ms: 0,
         plans: 0,
         diagnoses: 0,
         ..EngineSettings::default()
@@ -69,6 +71,8 @@ async fn every_mistake_is_told_at_once() {
             "settings.answer_within_ms",
             "settings.snapshot_every_ms",
             "settings.lease_ms",
+            "settings.append_within_ms",
+            "settings.shutdown_within_ms",
             "settings.plans",
             "settings.diagnoses",
             "`journal`",

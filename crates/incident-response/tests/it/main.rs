@@ -10,6 +10,7 @@ mod disk;
 mod healing;
 mod hostile;
 mod incidents;
+mod isolation;
 mod judging;
 mod pace;
 mod plans;

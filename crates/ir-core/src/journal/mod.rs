@@ -25,7 +25,7 @@ pub use encode::{Chain, EncodedRecord, MAX_INLINE_BYTES, Resolved, decode, leaf_
 pub use memory::MemoryJournal;
 pub use record::{
     Approved, Body, CommandId, Event, Fact, Fenced, GateFact, Halted, Intent, Observed, PartRecord, Record, Refusal,
-    Report, Started, StepTerms, Suspect,
+    Report, Started, StepTerms, Suspect, Unseen,
 };
 pub use verify::{ChainReport, ChainVerifier, Fault, verify};
 

@@ -128,6 +128,24 @@ pub struct Observed {
     #[serde(default, skip_serializing_if = "is_zero", with = "crate::wire::int53")]
     #[schemars(with = "u64")]
     pub heard: u64,
+    /// Detectors whose quarantine began: they are called again after a while, and see nothing until then.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub quarantined: Vec<PartName>,
+    /// Batches of signals that a detector did not see or did not finish, since the record before.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unseen: Vec<Unseen>,
+}
+
+/// Batches that were lost for one detector.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Unseen {
+    /// The detector.
+    pub detector: PartName,
+    /// How many.
+    #[serde(with = "crate::wire::int53")]
+    #[schemars(with = "u64")]
+    pub batches: u64,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]
@@ -224,6 +242,29 @@ pub enum Event {
     },
     /// The engine was asked to stop in good order.
     Stopping,
+    /// The engine ends while attempts are in flight: their executors were asked to stop and did not answer in time. The next start
+    /// settles them by their class.
+    LeftInFlight {
+        /// The steps.
+        steps: Vec<StepRef>,
+    },
+    /// An event was dropped as a whole, because an illegal fact followed from it.
+    Dropped {
+        /// What it was, in words.
+        event: String,
+        /// The timer, if it was one: it does not run out again.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        timer: Option<String>,
+        /// The command, if it was the answer to one: no other answer will come.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        command: Option<CommandId>,
+        /// The illegal fact.
+        because: String,
+        /// The plan that the fact is about: it sends nothing more, and a person gets its incident.
+        plan: Option<PlanId>,
+        /// Whether all effects are halted: it is the second within an hour, or it is not about a single plan.
+        halts: bool,
+    },
 }
 
 /// The answer of a command.

@@ -1,7 +1,10 @@
 //! The gate: the journal's only writer, and the only mint of permits.
 
+use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+
+use futures::future::Either;
 
 use super::check::{AuthorizeRequest, check};
 use super::halt::{HaltHandle, HaltRequest, Switch};
@@ -17,6 +20,10 @@ use crate::journal::{
 use crate::time::{Clock, Moment};
 
 const PAGE: usize = 512;
+
+/// The usual deadline of one call of the journal: far above what a disk needs for a sync, and short enough that a halt is recorded
+/// and a lease renewed in time.
+pub const APPEND_WITHIN_MS: u64 = 10_000;
 
 /// A sink that must have an intention before a permit exists.
 #[derive(Debug, Clone)]
@@ -35,6 +42,10 @@ pub struct GateConfig {
     pub clock: Arc<dyn Clock>,
     /// How long the lease lasts without renewal. Milliseconds.
     pub lease_ttl_ms: u64,
+    /// How long an append, a claim, or a read for a required sink may take. An append that takes longer has an unknown result, so the
+    /// gate writes nothing any more. Reading the journal at the start has no such limit. Milliseconds; [`APPEND_WITHIN_MS`] unless
+    /// there is a reason for another.
+    pub append_within_ms: u64,
 }
 
 /// The journal's only writer. One gate, one loop: nothing is written between its check and its append.
@@ -88,7 +99,7 @@ impl Gate {
     ) -> Result<Self> {
         let before = config.clock.now();
         let holder = Holder { name: config.name.clone(), ttl_ms: config.lease_ttl_ms };
-        let lease = config.journal.claim(ctx, &holder).await?;
+        let lease = timed(&config, config.journal.claim(ctx, &holder)).await?;
         let switch = Arc::new(Switch::default());
         set_lease(&switch, &before, lease.ttl_ms);
         let mut gate = Self { switch, state: State::default(), chain: Chain::default(), epoch: lease.epoch, config };
@@ -170,8 +181,8 @@ impl Gate {
     ///
     /// # Errors
     ///
-    /// `InvalidInput` for an illegal record: nothing is written, and the gate goes on. Any error of the journal: the result is
-    /// unknown, and this gate writes nothing any more.
+    /// `InvalidInput` for an illegal record: nothing is written, and the gate goes on. Any error of the journal, and `Timeout` when it
+    /// does not answer within `append_within_ms`: the result is unknown, and this gate writes nothing any more.
     pub async fn append(&mut self, ctx: &Ctx, at: &Moment, bodies: Vec<Body>) -> Result<(Vec<Record>, Receipt)> {
         if bodies.iter().any(|body| matches!(body, Body::Gate(_) | Body::Spilled { .. })) {
             return Err(Error::new(ErrorKind::InvalidInput, "gate", "only the gate writes what the gate does"));
@@ -191,7 +202,7 @@ impl Gate {
             state.fold(record)?;
         }
         let batch = Batch { expected_seq, epoch: self.epoch, blobs, records: encoded };
-        let appended = match self.config.journal.append(ctx, &batch).await {
+        let appended = match timed(&self.config, self.config.journal.append(ctx, &batch)).await {
             Ok(appended) => appended,
             Err(error) => {
                 // Nobody knows what is on the disk now. Only reading it again, in a new gate, can tell.
@@ -256,7 +267,8 @@ impl Gate {
     async fn feed(&self, ctx: &Ctx, sink: &dyn AuditSink, seq: u64) -> Result<()> {
         let mut next = sink.position(ctx).await?;
         while next <= seq {
-            let page = self.config.journal.read(ctx, &ReadFrom { seq: next, max: PAGE }).await?;
+            let from = ReadFrom { seq: next, max: PAGE };
+            let page = timed(&self.config, self.config.journal.read(ctx, &from)).await?;
             let Some(last) = page.records.last() else {
                 let message = format!("`{}` wants record {next}, which is not there", sink.name());
                 return Err(Error::new(ErrorKind::Conflict, "gate", message));
@@ -325,7 +337,7 @@ impl Gate {
     pub async fn renew(&mut self, ctx: &Ctx) -> Result<()> {
         let before = self.config.clock.now();
         let holder = Holder { name: self.config.name.clone(), ttl_ms: self.config.lease_ttl_ms };
-        let lease = self.config.journal.claim(ctx, &holder).await?;
+        let lease = timed(&self.config, self.config.journal.claim(ctx, &holder)).await?;
         if lease.epoch != self.epoch {
             self.switch.broken.store(true, Ordering::SeqCst);
             return Err(Error::new(ErrorKind::Conflict, "gate", "somebody else held the lease in between"));
@@ -339,6 +351,21 @@ impl Gate {
         let left =
             self.switch.lease_until_mono_ns.load(Ordering::SeqCst).saturating_sub(self.config.clock.now().mono_ns);
         if left < self.config.lease_ttl_ms.saturating_mul(1_000_000) / 2 { self.renew(ctx).await } else { Ok(()) }
+    }
+}
+
+/// Waits for the journal no longer than its deadline. The stop of a context does not end the wait: what is being written while the
+/// engine stops must become durable too.
+async fn timed<T>(config: &GateConfig, call: impl Future<Output = Result<T>>) -> Result<T> {
+    let deadline = config.clock.now().mono_ns.saturating_add(config.append_within_ms.saturating_mul(1_000_000));
+    let too_late = config.clock.sleep_until(deadline);
+    futures::pin_mut!(call);
+    match futures::future::select(call, too_late).await {
+        Either::Left((answer, _)) => answer,
+        Either::Right(_) => {
+            let message = format!("the journal did not answer within {} ms", config.append_within_ms);
+            Err(Error::new(ErrorKind::Timeout, "gate", message))
+        }
     }
 }
 

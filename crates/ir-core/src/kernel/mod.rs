@@ -19,7 +19,7 @@ mod state;
 mod step;
 
 pub use check::{AuthorizeRequest, check, prospects};
-pub use gate::{Authorized, Gate, GateConfig, RequiredSink};
+pub use gate::{APPEND_WITHIN_MS, Authorized, Gate, GateConfig, RequiredSink};
 pub use halt::{HaltHandle, HaltRequest};
 pub use limits::{Allowance, Ledger, Limits, allowances};
 pub use permit::{Effect, Fence, NotApplied, Permit, PermitWatch, Receipt};

@@ -66,6 +66,7 @@ impl GateRig {
             required_sinks: Vec::new(),
             clock: ctx.clock().clone(),
             lease_ttl_ms: 3_600_000,
+            append_within_ms: crate::kernel::APPEND_WITHIN_MS,
         };
         let gate = Gate::open(ctx, config, |_| Ok(())).await?;
         let started = Started {

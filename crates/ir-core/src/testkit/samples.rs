@@ -21,7 +21,7 @@ use crate::id::{ApprovalId, Digest, HypothesisId, IncidentId, LessonId, PlanId, 
 use crate::incident::{Classification, CorrelationInput, Grouping, Incident, IncidentState, Placement, Severity};
 use crate::journal::{
     Approved, Body, CommandId, Event, Fact, Fenced, GateFact, Halted, Intent, Observed, PartRecord, Record, Refusal,
-    Report, Started, StepTerms, Suspect, TailRepair,
+    Report, Started, StepTerms, Suspect, TailRepair, Unseen,
 };
 use crate::kernel::{Allowance, Limits, StepState};
 use crate::lesson::{Lesson, Tried};
@@ -430,6 +430,8 @@ fn events() -> Vec<Event> {
         failures: vec![failure()],
         snapshots: vec![(name("error_rate"), Digest::of(b"state"))],
         heard: 3,
+        quarantined: vec![name("latency")],
+        unseen: vec![Unseen { detector: name("latency"), batches: 12 }],
     };
     let started = Started {
         version: "0.1.0".to_owned(),
@@ -491,6 +493,15 @@ fn events() -> Vec<Event> {
         },
         Event::TimerFired { timer: "hold".to_owned() },
         Event::Stopping,
+        Event::LeftInFlight { steps: vec![step()] },
+        Event::Dropped {
+            event: "the timer `hold`".to_owned(),
+            timer: Some("hold".to_owned()),
+            command: Some(CommandId(3)),
+            because: "step `p/1` is DONE".to_owned(),
+            plan: Some(step().plan),
+            halts: false,
+        },
     ];
     let reports = reports().into_iter().zip(1..);
     events.extend(reports.map(|(report, n)| Event::Reported { command: CommandId(n), report }));

@@ -65,6 +65,7 @@ async fn a_halt_that_comes_while_a_resume_is_written_stays_in_force() {
         required_sinks: Vec::new(),
         clock: ctx.clock().clone(),
         lease_ttl_ms: 60_000,
+        append_within_ms: ir_core::kernel::APPEND_WITHIN_MS,
     };
     let mut gate = Gate::open(&ctx, config, |_| Ok(())).await.unwrap();
     let handle = gate.halt_handle();
@@ -207,6 +208,7 @@ async fn a_required_sink_that_fails_withholds_the_permit() {
         required_sinks: vec![ir_core::kernel::RequiredSink(Arc::new(Full))],
         clock: ctx.clock().clone(),
         lease_ttl_ms: 60_000,
+        append_within_ms: ir_core::kernel::APPEND_WITHIN_MS,
     };
     let mut gate = Gate::open(&ctx, config, |_| Ok(())).await.unwrap();
     let answer = gate.authorize(&ctx, &request).await.unwrap();
@@ -219,4 +221,80 @@ async fn a_required_sink_that_fails_withholds_the_permit() {
     let execution = ir_core::testkit::gate::not_applied(&step, 1);
     gate.append(&ctx, &ctx.now(), vec![execution.into()]).await.unwrap();
     gate.append(&ctx, &ctx.now(), moved(StepState::NotApplied)).await.unwrap();
+}
+
+/// A journal that stops answering: appends when `appends` is set, claims when `claims` is.
+#[derive(Debug, Default)]
+struct Silent {
+    inner: MemoryJournal,
+    appends: AtomicBool,
+    claims: AtomicBool,
+}
+
+#[async_trait]
+impl Journal for Silent {
+    fn name(&self) -> &str {
+        "silent"
+    }
+    async fn append(&self, ctx: &Ctx, batch: &Batch) -> Result<Appended> {
+        let appended = self.inner.append(ctx, batch).await;
+        // The worst case: the records are there, and the answer never comes.
+        if self.appends.load(Ordering::SeqCst) {
+            std::future::pending::<()>().await;
+        }
+        appended
+    }
+    async fn read(&self, ctx: &Ctx, from: &ReadFrom) -> Result<Page> {
+        self.inner.read(ctx, from).await
+    }
+    async fn blob(&self, ctx: &Ctx, digest: &Digest) -> Result<Arc<[u8]>> {
+        self.inner.blob(ctx, digest).await
+    }
+    async fn claim(&self, ctx: &Ctx, holder: &Holder) -> Result<Lease> {
+        if self.claims.load(Ordering::SeqCst) {
+            std::future::pending::<()>().await;
+        }
+        self.inner.claim(ctx, holder).await
+    }
+}
+
+fn silent(ctx: &Ctx, journal: &Arc<Silent>) -> GateConfig {
+    GateConfig {
+        name: PartName::new("gate").unwrap(),
+        journal: journal.clone(),
+        required_sinks: Vec::new(),
+        clock: ctx.clock().clone(),
+        lease_ttl_ms: 60_000,
+        append_within_ms: 2_500,
+    }
+}
+
+#[tokio::test]
+async fn an_append_without_an_answer_has_an_unknown_result_and_only_a_new_gate_goes_on() {
+    let (ctx, journal) = (ctx(), Arc::new(Silent::default()));
+    let mut gate = Gate::open(&ctx, silent(&ctx, &journal), |_| Ok(())).await.unwrap();
+    journal.appends.store(true, Ordering::SeqCst);
+    let before = ctx.now().mono_ns;
+    gate.halt_handle().halt("test", "now");
+    let error = gate.record_halts(&ctx).await.unwrap_err();
+    assert_eq!(error.kind(), ir_core::ErrorKind::Timeout, "{error}");
+    assert_eq!(ctx.now().mono_ns - before, 2_500_000_000);
+    assert!(gate.is_broken());
+    journal.appends.store(false, Ordering::SeqCst);
+    let at = ctx.now();
+    let later = gate.append(&ctx, &at, vec![Body::Event(ir_core::journal::Event::Stopping)]).await.unwrap_err();
+    assert_eq!(later.kind(), ir_core::ErrorKind::Stopped, "{later}");
+    // The record had become durable: who reads again knows of it.
+    let gate = Gate::open(&ctx, silent(&ctx, &journal), |_| Ok(())).await.unwrap();
+    assert!(gate.state().halted().is_some());
+}
+
+#[tokio::test]
+async fn a_claim_without_an_answer_holds_up_neither_the_start_nor_the_renewal() {
+    let (ctx, journal) = (ctx(), Arc::new(Silent::default()));
+    let mut gate = Gate::open(&ctx, silent(&ctx, &journal), |_| Ok(())).await.unwrap();
+    journal.claims.store(true, Ordering::SeqCst);
+    assert_eq!(gate.renew(&ctx).await.unwrap_err().kind(), ir_core::ErrorKind::Timeout);
+    let opened = Gate::open(&ctx, silent(&ctx, &journal), |_| Ok(())).await;
+    assert_eq!(opened.unwrap_err().kind(), ir_core::ErrorKind::Timeout);
 }

@@ -75,6 +75,8 @@ fn kind(body: &Body) -> (&'static str, usize) {
             Event::ClosedByPerson { .. } => ("event", 10),
             Event::PlaybookOrdered { .. } => ("event", 11),
             Event::AutomationResumed { .. } => ("event", 12),
+            Event::LeftInFlight { .. } => ("event", 13),
+            Event::Dropped { .. } => ("event", 14),
         },
         Body::Fact(fact) => match fact {
             Fact::IncidentOpened { .. } => ("fact", 0),
@@ -115,7 +117,7 @@ fn kind(body: &Body) -> (&'static str, usize) {
 #[test]
 fn there_is_a_sample_of_every_kind_of_record() {
     let kinds: BTreeSet<_> = samples::records().iter().map(|record| kind(&record.body)).collect();
-    assert_eq!(kinds.len(), 13 + 10 + 22 + 6 + 1);
+    assert_eq!(kinds.len(), 15 + 10 + 22 + 6 + 1);
 }
 
 proptest! {

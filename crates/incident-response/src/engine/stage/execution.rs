@@ -11,7 +11,7 @@ use ir_core::{
 use super::decision::passes;
 use crate::engine::backoff;
 use crate::engine::command::Command;
-use crate::engine::machine::{Delay, Machine, VerifyRun, passes_with_time};
+use crate::engine::machine::{Delay, ISOLATED, Machine, VerifyRun, passes_with_time};
 use crate::engine::timer::TimerKey;
 
 impl Machine {
@@ -26,6 +26,9 @@ impl Machine {
     }
 
     fn send(&mut self, step: &StepRef, direction: Direction, call: ir_core::Call) {
+        if self.is_isolated(&step.plan) {
+            return self.give_up_sending(step, ISOLATED);
+        }
         if !self.waits_for(|c| matches!(c, Command::Send { step: other, .. } if other == step)) {
             self.command(Command::Send { step: step.clone(), direction, call });
         }
@@ -313,7 +316,9 @@ impl Machine {
     /// Takes back everything that can be, in reverse: one at a time, each after the one before is settled, and none while anything
     /// that was built on it is in place or in flight.
     pub(crate) fn undo_all(&mut self, id: &IncidentId, because: &str) {
-        if self.steps_of(id).iter().any(|(_, state)| *state == StepState::Compensating) {
+        let undoing =
+            |(step, state): &(StepRef, StepState)| *state == StepState::Compensating || self.is_isolated(&step.plan);
+        if self.steps_of(id).iter().any(undoing) {
             return;
         }
         for (step, state) in self.undo_order(id) {
@@ -405,7 +410,8 @@ impl Machine {
     /// A person looked and says what became of a step: one that waits for them, or one that no plan is at work on any more.
     pub(crate) fn on_settled(&mut self, step: &StepRef, by: &str, applied: bool, reason: &str) {
         let entry = self.kernel.step(step).map(|entry| (entry.state, entry.open.clone()));
-        let owned = self.run_of(step).is_some();
+        // What the engine believes of an isolated plan is wrong, so a person's word counts whatever it believes.
+        let owned = self.run_of(step).is_some() && !self.is_isolated(&step.plan);
         let done = |applied: bool, otherwise: StepState| if applied { StepState::Done } else { otherwise };
         let under_way = |open: &kernel::OpenAttempt| {
             self.now.as_ref().is_some_and(|now| open.at.boot == now.boot && now.mono_ns < open.intent.deadline_mono_ns)
@@ -461,7 +467,7 @@ impl Machine {
     }
 
     /// Whether an attempt of the step is in flight, or what became of it is being found out.
-    fn is_settling(&self, step: &StepRef) -> bool {
+    pub(crate) fn is_settling(&self, step: &StepRef) -> bool {
         let timers = [TimerKey::Deadline, TimerKey::Probe, TimerKey::Retry, TimerKey::Approval];
         timers.iter().any(|of| self.timers.runs(&of(step.clone())))
             || self.waits_for(|c| matches!(c, Command::Probe { step: other, .. } if other == step))

@@ -411,16 +411,21 @@ impl Machine {
             return self.fact(Fact::OrderRejected { order: format!("take over {id}"), because });
         }
         let because = format!("{} took it over: {reason}", by.name);
+        self.leave_to_person(id, &because, undo);
+    }
+
+    /// A person gets the incident: nothing further is begun for it, and with `undo` what was done is taken back.
+    pub(crate) fn leave_to_person(&mut self, id: &IncidentId, because: &str, undo: bool) {
         if let Some(run) = self.incidents.get_mut(id).and_then(|run| run.run.as_mut()) {
             run.overridden = true;
             run.taking_back = undo;
-            run.failing.get_or_insert_with(|| because.clone());
+            run.failing.get_or_insert_with(|| because.to_owned());
         }
         self.stop_thinking(id);
-        self.cancel_unsent(id, &because);
-        self.hand_over(id, because.clone());
+        self.cancel_unsent(id, because);
+        self.hand_over(id, because);
         if undo {
-            self.undo_all(id, &because);
+            self.undo_all(id, because);
         }
         self.advance(id);
     }

@@ -16,6 +16,7 @@ async fn a_file_halts_with_its_content_and_again_after_a_resume_while_it_is_ther
         required_sinks: Vec::new(),
         clock,
         lease_ttl_ms: 60_000,
+        append_within_ms: ir_core::kernel::APPEND_WITHIN_MS,
     };
     let mut gate = Gate::open(&ctx, config, |_| Ok(())).await.unwrap();
     let handle = gate.halt_handle();
