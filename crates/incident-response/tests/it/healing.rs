@@ -116,4 +116,5 @@ pub(crate) async fn assert_sound(journal: &dyn Journal, clock: &SimClock) {
     let report = replay(&ctx, journal).await.unwrap();
     assert_eq!(report.difference, None, "{}", report.difference.as_ref().unwrap());
     assert!(report.decided > 0);
+    assert_nothing_dropped(&all_records(journal, clock).await);
 }

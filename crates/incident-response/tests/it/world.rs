@@ -260,6 +260,7 @@ pub(crate) fn ended(records: &[Record]) -> bool {
 pub(crate) async fn assert_safe(world: &World, clock: &SimClock, journal: &dyn Journal, what: &str) {
     use incident_response::core::journal::GateFact;
     let records = all_records(journal, clock).await;
+    assert_nothing_dropped(&records);
     let mut keys = BTreeSet::new();
     for effect in world.effects() {
         let intended = records.iter().any(|r| {
@@ -278,6 +279,14 @@ pub(crate) async fn assert_safe(world: &World, clock: &SimClock, journal: &dyn J
     assert_eq!(report.fault, None, "{what}");
     let report = incident_response::replay(&ctx, journal).await.unwrap();
     assert_eq!(report.difference, None, "{what}: {}", report.difference.as_ref().unwrap());
+}
+
+/// The engine never came to an illegal fact.
+pub(crate) fn assert_nothing_dropped(records: &[Record]) {
+    use incident_response::core::journal::Event;
+    for record in records {
+        assert!(!matches!(record.body, Body::Event(Event::Dropped { .. })), "{:?}", record.body);
+    }
 }
 
 /// Whether something is said to have failed, in these words.

@@ -330,7 +330,7 @@ impl Sim {
     fn start(&mut self) {
         let epoch = self.machine.kernel().epoch() + 1;
         let fact = GateFact::Claimed { holder: name("model"), epoch };
-        let output = self.machine.absorb(&self.now, &fact);
+        let output = self.absorb(&fact);
         self.perform(output);
         let started = Started {
             version: "model".into(),
@@ -397,6 +397,13 @@ impl Sim {
     fn apply(&mut self, event: Event) {
         let output = self.machine.apply(&self.now, &event).expect("the machine has started");
         self.perform(output);
+    }
+
+    /// Nothing illegal may follow from what the gate did.
+    fn absorb(&mut self, fact: &GateFact) -> Output {
+        let output = self.machine.absorb(&self.now, fact);
+        assert_eq!(self.machine.take_illegal(), None);
+        output
     }
 
     /// A shell without tasks: every command is answered at once, but for attempts, which are the world's.
@@ -471,7 +478,7 @@ impl Sim {
         if fence {
             self.token += 1;
             let fact = GateFact::Fenced(Fenced { step: step.clone(), token: self.token });
-            let output = self.machine.absorb(&self.now, &fact);
+            let output = self.absorb(&fact);
             self.perform(output);
         }
         let target = self.targets.get_mut(&step.step).expect("a target of the model");
@@ -506,7 +513,7 @@ impl Sim {
                 GateFact::Intent(intent)
             }
         };
-        let output = self.machine.absorb(&self.now, &fact);
+        let output = self.absorb(&fact);
         // What the world may not answer any more in any way it likes is answered at once.
         if self.answers == 0
             && let Some(n) = self.flights.iter().rposition(|flight| flight.phase == Phase::Permit)
@@ -626,7 +633,7 @@ impl Sim {
     }
 
     fn gate(&mut self, fact: GateFact) {
-        let output = self.machine.absorb(&self.now, &fact);
+        let output = self.absorb(&fact);
         self.perform(output);
     }
 
