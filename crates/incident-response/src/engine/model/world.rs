@@ -463,6 +463,12 @@ impl Sim {
             Command::Keep { .. } => Report::Kept,
             Command::Verify { .. } => {
                 let holds = if self.scene.helps { Holds::Yes } else { Holds::No };
+                if self.scene.helps {
+                    // What helped ended the anomaly, or its incident would open anew without end.
+                    let ended = Anomaly { phase: ir_core::Phase::Ended, ..self.anomaly() };
+                    let observed = Observed { anomalies: vec![ended], ..Observed::default() };
+                    self.apply(Event::Observed(observed));
+                }
                 let verified = Verified { by: name("model"), holds, readings: Vec::new(), because: "model".into() };
                 Report::Verified { verified, pace: Pace::default() }
             }

@@ -72,7 +72,7 @@ impl Machine {
 
     /// The time to succeed is over. It goes on while the entities concerned were scraped too rarely to know, up to `at_most_ms`.
     pub(crate) fn on_verify_over(&mut self, step: &StepRef) {
-        if !self.kernel.step(step).is_some_and(|entry| entry.state == StepState::Verifying) {
+        if self.kernel.step(step).is_none_or(|entry| entry.state != StepState::Verifying) {
             return;
         }
         let now = self.mono_ns();
