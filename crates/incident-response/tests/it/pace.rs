@@ -13,12 +13,15 @@ use incident_response::plan::plan::Playbooks;
 use crate::healing::assert_sound;
 use crate::world::*;
 
+/// When it was scraped last, and the requests without and with an error by service.
+type Counted = (Option<u64>, BTreeMap<&'static str, [u64; 2]>);
+
 /// Scrapes every service at an interval: requests with and without errors, and whether it answers.
 #[derive(Debug)]
 struct Scraper {
     world: World,
     every_secs: u64,
-    state: Mutex<(Option<u64>, BTreeMap<&'static str, [u64; 2]>)>,
+    state: Mutex<Counted>,
 }
 
 #[async_trait]

@@ -88,11 +88,15 @@ fn begin_secs_waits_however_many_looks_there_are() {
 
 #[test]
 fn learning_rests_inside_an_episode_but_not_for_ever() {
-    let mut rig = Rig::new(EpisodeConfig { relearn_secs: 100.0, ..EpisodeConfig::default() });
+    let mut rig = Rig::new(EpisodeConfig { relearn_secs: 100.0, relearn_scrapes: 2, ..EpisodeConfig::default() });
     let at = |second: i64| Timestamp::from_millis(second * 1_000);
     assert!(rig.tracks.may_learn(&rig.key, at(0), &rig.config));
     rig.look(Verdict::Bad, 12.0);
     assert!(!rig.tracks.may_learn(&rig.key, at(1), &rig.config));
+    rig.look(Verdict::Bad, 12.0);
+    assert!(!rig.tracks.may_learn(&rig.key, at(90), &rig.config));
+    assert!(!rig.tracks.may_learn(&rig.key, at(120), &rig.config), "it was not judged since it began");
+    rig.look(Verdict::Bad, 12.0);
     rig.look(Verdict::Bad, 12.0);
     assert!(!rig.tracks.may_learn(&rig.key, at(90), &rig.config));
     assert!(rig.tracks.may_learn(&rig.key, at(120), &rig.config));
