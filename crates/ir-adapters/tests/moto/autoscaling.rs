@@ -165,7 +165,7 @@ impl World for Instance {
 #[tokio::test]
 async fn a_termination_keeps_every_law() {
     let ctx = ctx();
-    for law in 1..=9 {
+    for law in 1..=11 {
         let world = Instance::of(&format!("law-terminate-{law}"));
         let call = &world.calls()[0];
         let kept = match law {
@@ -173,11 +173,13 @@ async fn a_termination_keeps_every_law() {
             2 => laws::law_2_preview_changes_nothing(&ctx, &world, call).await,
             3 => laws::law_3_nothing_without_redeeming(&ctx, &world, call).await,
             4 => laws::law_4_nothing_after_the_deadline(&ctx, &world, call).await,
-            5 => laws::law_5_errors_are_honest(&ctx, &world, call).await,
+            5 => laws::law_5_not_applied_is_true(&ctx, &world, call).await,
             6 => laws::law_6_undo_brings_back(&ctx, &world, call).await,
             7 => laws::law_7_a_key_has_one_effect(&ctx, &world, call).await,
             8 => laws::law_8_a_fence_holds(&ctx, &world, call).await,
-            _ => laws::law_9_probe_tells_the_truth(&ctx, &world, call).await,
+            9 => laws::law_9_probe_tells_the_truth(&ctx, &world, call).await,
+            10 => laws::law_10_the_state_after_an_effect_stays(&ctx, &world, call).await,
+            _ => laws::law_11_strangers_are_refused(&ctx, &world, call).await,
         };
         kept.unwrap();
     }
