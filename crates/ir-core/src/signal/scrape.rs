@@ -100,7 +100,7 @@ pub struct ScrapedSample {
     /// The value: finite.
     pub value: f64,
     /// Of a counter or bucket: by how much it grew since [`Scrape::before`], resets handled. `None` for all else, and where
-    /// nothing can be said.
+    /// nothing can be said: below 0, and steps of more than 2^64.
     pub increase: Option<f64>,
 }
 

@@ -377,15 +377,20 @@ impl TargetPage {
     }
 }
 
+/// Nothing that counts grows by more in one scrape than the widest register holds. A larger step is no count, and sums of rates
+/// stay finite without it.
+const MOST_INCREASE: f64 = u64::MAX as f64;
+
 impl known::SeriesPage {
-    /// By how much a counter grew; `None` for what does not count, and for counts below 0.
+    /// By how much a counter grew; `None` for what does not count, for counts below 0 and for steps beyond [`MOST_INCREASE`].
     fn increase(&mut self, value: f64, epoch: u32) -> Option<f64> {
         if !matches!(self.series.kind, MetricKind::Counter | MetricKind::Bucket) || value < 0.0 {
             return None;
         }
         let last = if self.epoch == epoch { self.last } else { 0.0 };
         (self.last, self.epoch) = (value, epoch);
-        Some(if value >= last { value - last } else { value })
+        let by = if value >= last { value - last } else { value };
+        (by <= MOST_INCREASE).then_some(by)
     }
 }
 

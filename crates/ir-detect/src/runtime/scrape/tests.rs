@@ -52,6 +52,16 @@ fn increases(scrapes: &[Scrape]) -> Vec<f64> {
 }
 
 #[test]
+fn a_step_that_no_register_holds_is_no_increase() {
+    let (mut assembler, rig) = (ScrapeAssembler::default(), web());
+    let mut found = Vec::new();
+    for (n, total) in [(1, 1.0), (2, 2.0), (3, f64::MAX), (4, 5.0), (5, f64::MAX / 2.0), (6, f64::MAX), (7, 8.0), (8, 9.0)] {
+        found.extend(increases(&assembler.push(&rig.scrape(n * 1_000, total, 1.0))));
+    }
+    assert_eq!(found, [1.0, 5.0, 8.0, 1.0]);
+}
+
+#[test]
 fn counters_become_increases_whatever_happens_to_them() {
     let (mut assembler, rig) = (ScrapeAssembler::default(), web());
     // One row a scrape: time, counter, start time, increases that it completes. The first is closed by the second.
