@@ -40,7 +40,7 @@ fn append(c: &mut Criterion) {
         b.iter(|| {
             let expected_seq = chain.next_seq();
             let (_, records, blobs) = chain.encode(&start(), quiet_bodies(1)).unwrap();
-            let batch = Batch { expected_seq, epoch: lease.epoch, blobs, records };
+            let batch = Batch { expected_seq, epoch: lease.epoch, checkpoint: false, blobs, records };
             runtime.block_on(journal.append(&ctx, &batch)).unwrap()
         });
     });
@@ -64,7 +64,7 @@ fn verify_at_rest(c: &mut Criterion) {
         let holder = Holder { name: PartName::literal("bench"), ttl_ms: 3_600_000 };
         let epoch = runtime.block_on(journal.claim(&ctx, &holder)).unwrap().epoch;
         let (_, records, blobs) = Chain::default().encode(&start(), quiet_bodies(10_000)).unwrap();
-        let batch = Batch { expected_seq: 1, epoch, blobs, records };
+        let batch = Batch { expected_seq: 1, epoch, checkpoint: false, blobs, records };
         runtime.block_on(journal.append(&ctx, &batch)).unwrap();
     }
     let mut group = c.benchmark_group("journal/verify");

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use incident_response::EngineConfig;
 use incident_response::core::Clock as _;
-use incident_response::core::journal::{Body, Event, Observed, Started};
+use incident_response::core::journal::{Body, Content, Event, Observed, Started};
 use incident_response::core::signal::PollRecord;
 use incident_response::core::{
     Catalogue, ConfigError, Cursor, EntityId, Error, Labels, ManualClock, MetricKind, MetricSample, Moment, PartName,
@@ -63,7 +63,7 @@ pub fn started(n_entities: usize) -> Result<Event, ConfigError> {
     Ok(Event::Started(Started {
         version: "bench".to_owned(),
         epoch: 1,
-        config: config.to_value()?,
+        config: Content::Here(config.to_value()?),
         policy: config.policy.digest(),
         limits: config.policy.limits().clone(),
         parts: Vec::new(),

@@ -174,21 +174,22 @@ pub enum Direction {
     Undo,
 }
 
-/// The same for every attempt of one step in one direction of one plan revision; sent as the idempotency key.
+/// The same for every attempt of one step in one direction of one plan revision in one journal; sent as the idempotency key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
 pub struct EffectKey(Digest);
 
 impl EffectKey {
-    /// The key of `step` of plan `digest` in `direction`.
+    /// The key of `step` in `direction`, of the plan of digest `plan` in the journal named `journal`.
     #[must_use]
-    pub fn of(plan: Digest, step: &StepRef, direction: Direction) -> Self {
+    pub fn of(journal: Digest, plan: Digest, step: &StepRef, direction: Direction) -> Self {
         let direction = match direction {
             Direction::Do => b"do".as_slice(),
             Direction::Undo => b"undo",
         };
         Self(Digest::of_parts([
-            b"incident-response effect 1".as_slice(),
+            b"incident-response effect 2".as_slice(),
+            journal.as_bytes(),
             plan.as_bytes(),
             step.plan.as_str().as_bytes(),
             step.step.as_str().as_bytes(),

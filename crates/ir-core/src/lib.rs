@@ -11,7 +11,7 @@
 
 mod forward;
 pub(crate) use forward::forward;
-mod wire;
+pub mod wire;
 
 pub mod anomaly;
 pub mod decision;

@@ -1,16 +1,37 @@
 //! Small rules of the text form that several nouns share.
 
 /// Whole numbers of records: plain below 2^53, decimal text from there on, because JSON readers keep numbers as doubles.
-pub(crate) mod int53 {
+///
+/// ```
+/// #[derive(serde::Serialize)]
+/// struct Wait {
+///     #[serde(with = "ir_core::wire::int53")]
+///     due_ns: u64,
+/// }
+/// let text = |due_ns| serde_json::to_string(&Wait { due_ns }).unwrap();
+/// assert_eq!(text(7), r#"{"due_ns":7}"#);
+/// assert_eq!(text(1 << 53), r#"{"due_ns":"9007199254740992"}"#);
+/// ```
+pub mod int53 {
     use serde::{Deserialize, Deserializer, Serializer};
 
     const LIMIT: u64 = 1 << 53;
 
-    pub(crate) fn serialize<S: Serializer>(value: &u64, serializer: S) -> Result<S::Ok, S::Error> {
+    /// Writes one.
+    ///
+    /// # Errors
+    ///
+    /// Those of the serializer.
+    pub fn serialize<S: Serializer>(value: &u64, serializer: S) -> Result<S::Ok, S::Error> {
         if *value < LIMIT { serializer.serialize_u64(*value) } else { serializer.collect_str(value) }
     }
 
-    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+    /// Reads one.
+    ///
+    /// # Errors
+    ///
+    /// When it is no whole number, or in the other of the two forms.
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
         #[derive(Deserialize)]
         #[serde(untagged)]
         enum Form {

@@ -5,7 +5,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ir_core::journal::{Body, Event, PartRecord, Started};
+use ir_core::journal::{Body, Content, Event, PartRecord, Started};
 use ir_core::kernel::{GateConfig, RequiredSink};
 use ir_core::{
     Approver, AuditSink, Catalogue, Classifier, Clock, ConfigError, Correlator, Ctx, Cursor, Detector, Diagnoser,
@@ -427,7 +427,7 @@ impl Responder {
         let started = Event::Started(Started {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             epoch: gate.epoch(),
-            config: recorded,
+            config: Content::Here(recorded),
             policy: config.policy.digest(),
             limits: config.policy.limits().clone(),
             parts: part_records(&builder),

@@ -9,6 +9,8 @@ use ir_core::{
     kernel,
 };
 
+use serde::Deserialize;
+
 use super::backoff;
 use super::command::{Command, Ordered};
 use super::config::EngineConfig;
@@ -326,7 +328,7 @@ impl Machine {
                 self.on_refused(step, *direction, &precondition.state, refusals);
             }
             GateFact::Resumed { .. } => self.on_resumed(),
-            GateFact::Claimed { .. } | GateFact::Fenced(_) | GateFact::Halted(_) => {}
+            GateFact::Claimed { .. } | GateFact::Checkpoint(_) | GateFact::Fenced(_) | GateFact::Halted(_) => {}
         }
         #[cfg(test)]
         self.sabotage_gate(fact);
@@ -638,7 +640,7 @@ pub(crate) const fn passes_with_time(kind: ErrorKind) -> bool {
 }
 
 fn read_config(started: &Started) -> Result<EngineConfig> {
-    serde_json::from_value(started.config.clone()).map_err(|error| {
+    EngineConfig::deserialize(started.config.here()?).map_err(|error| {
         Error::new(ErrorKind::InvalidInput, "engine", format!("the recorded configuration cannot be read: {error}"))
     })
 }

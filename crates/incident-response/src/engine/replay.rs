@@ -99,7 +99,11 @@ impl Replayer {
         let (step, direction, precondition) = match fact {
             GateFact::Intent(intent) => (&intent.step, intent.direction, &intent.precondition),
             GateFact::Refused { step, direction, precondition, .. } => (step, *direction, precondition),
-            GateFact::Claimed { .. } | GateFact::Fenced(_) | GateFact::Halted(_) | GateFact::Resumed { .. } => {
+            GateFact::Claimed { .. }
+            | GateFact::Checkpoint(_)
+            | GateFact::Fenced(_)
+            | GateFact::Halted(_)
+            | GateFact::Resumed { .. } => {
                 return Ok(());
             }
         };

@@ -102,10 +102,12 @@ impl Reader {
         };
         match self.verifier.push(&hash, bytes) {
             Err(_) => return Ok(false),
-            Ok(Some(digest)) if self.blobs => {
-                if let Some(what) = self.blob_fault(&digest)? {
-                    self.verifier.fail(seq, what);
-                    return Ok(false);
+            Ok(blobs) if self.blobs => {
+                for digest in blobs {
+                    if let Some(what) = self.blob_fault(&digest)? {
+                        self.verifier.fail(seq, what);
+                        return Ok(false);
+                    }
                 }
             }
             Ok(_) => {}

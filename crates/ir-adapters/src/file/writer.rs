@@ -223,7 +223,13 @@ impl Writer {
         }
         let until = now_mono_ns.saturating_add(holder.ttl_ms.saturating_mul(1_000_000));
         self.holder = Some((holder.name, until));
-        Ok(Lease { epoch: self.epoch, ttl_ms: holder.ttl_ms, head: self.next_seq, repaired: self.repaired.take() })
+        Ok(Lease {
+            epoch: self.epoch,
+            ttl_ms: holder.ttl_ms,
+            head: self.next_seq,
+            checkpoint: None,
+            repaired: self.repaired.take(),
+        })
     }
 }
 

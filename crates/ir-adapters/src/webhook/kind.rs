@@ -7,12 +7,14 @@ use serde::Deserialize;
 pub(super) const SPILLED: &str = "spilled";
 
 /// Every kind that there is. A test compares it with the journal's own schema.
-pub(super) const KINDS: [&str; 42] = [
+pub(super) const KINDS: [&str; 45] = [
     "event.answered",
     "event.automation_resumed",
     "event.closed_by_person",
+    "event.dropped",
     "event.executed",
     "event.judged",
+    "event.left_in_flight",
     "event.observed",
     "event.overridden",
     "event.playbook_ordered",
@@ -45,6 +47,7 @@ pub(super) const KINDS: [&str; 42] = [
     "fact.step_moved",
     "fact.step_previewed",
     "gate.claimed",
+    "gate.checkpoint",
     "gate.fenced",
     "gate.halted",
     "gate.intent",

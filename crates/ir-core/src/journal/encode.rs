@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use sha2::{Digest as _, Sha256};
 
-use super::record::{Body, Record};
+use super::record::{Body, Content, Record};
 use super::{Blob, Journal, canonical};
 use crate::ctx::Ctx;
 use crate::error::{Error, ErrorKind, Result};
@@ -88,8 +90,8 @@ impl Chain {
         let (mut records, mut encoded, mut blobs) = (Vec::new(), Vec::new(), Vec::new());
         for body in bodies {
             left -= 1;
-            let (record, bytes, blob) = chain.encode_one(at, left, body)?;
-            blobs.extend(blob);
+            let (record, bytes, large) = chain.encode_one(at, left, body)?;
+            blobs.extend(large);
             let stored = EncodedRecord::new(chain.next_seq, bytes);
             chain = Self::after(stored.seq, stored.hash);
             records.push(record);
@@ -99,27 +101,52 @@ impl Chain {
         Ok((records, encoded, blobs))
     }
 
-    fn encode_one(&self, at: &Moment, left: u32, body: Body) -> Result<(Record, Vec<u8>, Option<Blob>)> {
+    fn encode_one(&self, at: &Moment, left: u32, body: Body) -> Result<(Record, Vec<u8>, Vec<Blob>)> {
         let mut record = Record { v: Record::VERSION, seq: self.next_seq, left, prev: self.prev, at: at.clone(), body };
         let content = canonical::to_bytes(&record.body)?;
         if content.len() <= MAX_INLINE_BYTES {
             let bytes = canonical::to_bytes(&record)?;
-            return Ok((record, bytes, None));
+            return Ok((record, bytes, Vec::new()));
         }
-        let blob = Blob::new(content);
-        let full = std::mem::replace(&mut record.body, Body::Spilled { digest: blob.digest });
+        let mut blobs = Vec::new();
+        let mut stored = record.body.clone();
+        for part in stored.contents_mut() {
+            let blob = Blob::new(canonical::to_bytes(part.here()?)?);
+            *part = Content::Blob(blob.digest);
+            blobs.push(blob);
+        }
+        let rest = if blobs.is_empty() { content } else { canonical::to_bytes(&stored)? };
+        if rest.len() > MAX_INLINE_BYTES {
+            let blob = Blob::new(rest);
+            stored = Body::Spilled { digest: blob.digest };
+            blobs.push(blob);
+        }
+        let full = std::mem::replace(&mut record.body, stored);
         let bytes = canonical::to_bytes(&record)?;
         record.body = full;
-        Ok((record, bytes, Some(blob)))
+        Ok((record, bytes, blobs))
     }
 }
 
-/// The record in `stored`, as it stands: a body that was moved into a blob stays [`Body::Spilled`].
+/// What every version of a record has.
+#[derive(Deserialize)]
+struct AnyVersion {
+    v: u32,
+}
+
+/// The record in `stored`, as it stands: what was moved into a blob stays there.
 ///
 /// # Errors
 ///
-/// `InvalidInput` when the bytes are not a record of a version known here.
+/// `InvalidInput` when the bytes are not a record of the version known here. A journal of the version before is carried over, see
+/// [`carry`](super::carry).
 pub fn decode(stored: &EncodedRecord) -> Result<Record> {
+    if let Ok(AnyVersion { v }) = serde_json::from_slice(&stored.bytes)
+        && v != Record::VERSION
+    {
+        let message = format!("record {} has format version {v}, this release reads {}", stored.seq, Record::VERSION);
+        return Err(Error::new(ErrorKind::Unsupported, "journal", message));
+    }
     serde_json::from_slice(&stored.bytes).map_err(|error| {
         Error::new(ErrorKind::InvalidInput, "journal", format!("record {}: is not a record: {error}", stored.seq))
     })
@@ -138,15 +165,24 @@ impl Resolved<'_> {
     pub async fn decode(&self, ctx: &Ctx, stored: &EncodedRecord) -> Result<Record> {
         let mut record = decode(stored)?;
         if let Body::Spilled { digest } = record.body {
-            let bytes = self.0.blob(ctx, &digest).await?;
-            let invalid = |what: String| {
-                Error::new(ErrorKind::InvalidInput, "journal", format!("record {}: blob `{digest}` {what}", stored.seq))
-            };
-            if Digest::of(&bytes) != digest {
-                return Err(invalid("has another content".to_owned()));
+            record.body = self.fetch(ctx, stored.seq, &digest).await?;
+        }
+        for part in record.body.contents_mut() {
+            if let Content::Blob(digest) = part {
+                *part = Content::Here(self.fetch(ctx, stored.seq, digest).await?);
             }
-            record.body = serde_json::from_slice(&bytes).map_err(|error| invalid(format!("is not a body: {error}")))?;
         }
         Ok(record)
+    }
+
+    async fn fetch<T: DeserializeOwned>(&self, ctx: &Ctx, seq: u64, digest: &Digest) -> Result<T> {
+        let bytes = self.0.blob(ctx, digest).await?;
+        let invalid = |what: String| {
+            Error::new(ErrorKind::InvalidInput, "journal", format!("record {seq}: blob `{digest}` {what}"))
+        };
+        if Digest::of(&bytes) != *digest {
+            return Err(invalid("has another content".to_owned()));
+        }
+        serde_json::from_slice(&bytes).map_err(|error| invalid(format!("is not what it should be: {error}")))
     }
 }

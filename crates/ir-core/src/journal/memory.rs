@@ -22,6 +22,7 @@ struct State {
     blobs: HashMap<Digest, Arc<[u8]>>,
     holder: Option<(PartName, u64)>,
     epoch: u64,
+    checkpoint: Option<u64>,
 }
 
 impl MemoryJournal {
@@ -69,7 +70,11 @@ impl Journal for MemoryJournal {
             state.blobs.insert(blob.digest, blob.bytes.clone());
         }
         state.records.extend(batch.records.iter().cloned());
-        Ok(Appended { first_seq: batch.expected_seq, last_seq: state.head() - 1 })
+        let last_seq = state.head() - 1;
+        if batch.checkpoint {
+            state.checkpoint = Some(last_seq);
+        }
+        Ok(Appended { first_seq: batch.expected_seq, last_seq })
     }
 
     async fn read(&self, _ctx: &Ctx, from: &ReadFrom) -> Result<Page> {
@@ -96,6 +101,7 @@ impl Journal for MemoryJournal {
         }
         let until = now.saturating_add(holder.ttl_ms.saturating_mul(1_000_000));
         state.holder = Some((holder.name.clone(), until));
-        Ok(Lease { epoch: state.epoch, ttl_ms: holder.ttl_ms, head: state.head(), repaired: None })
+        let (epoch, head, checkpoint) = (state.epoch, state.head(), state.checkpoint);
+        Ok(Lease { epoch, ttl_ms: holder.ttl_ms, head, checkpoint, repaired: None })
     }
 }

@@ -24,8 +24,8 @@ mod verify;
 pub use encode::{Chain, EncodedRecord, MAX_INLINE_BYTES, Resolved, decode, leaf_hash};
 pub use memory::MemoryJournal;
 pub use record::{
-    Approved, Body, CommandId, Event, Fact, Fenced, GateFact, Halted, Intent, Observed, PartRecord, Record, Refusal,
-    Report, Started, StepTerms, Suspect, Unseen,
+    Approved, Body, Checkpoint, CommandId, Content, Event, Fact, Fenced, GateFact, Halted, Intent, Observed,
+    PartRecord, Record, Refusal, Report, Started, StepTerms, Suspect, Unseen,
 };
 pub use verify::{ChainReport, ChainVerifier, Fault, verify};
 
@@ -54,6 +54,8 @@ pub struct Batch {
     pub expected_seq: u64,
     /// The epoch of the lease under which it is written.
     pub epoch: u64,
+    /// Whether the last record is a checkpoint: reading may begin with it.
+    pub checkpoint: bool,
     /// Contents that the records name; made durable first.
     pub blobs: Vec<Blob>,
     /// The records, in order; never empty.
@@ -119,6 +121,9 @@ pub struct Lease {
     pub ttl_ms: u64,
     /// The number the next append will get.
     pub head: u64,
+    /// The number of a checkpoint, the newest that the journal knows. A hint: the reader looks whether it is one. `None`: reading
+    /// begins with the first record.
+    pub checkpoint: Option<u64>,
     /// What was cut when the journal was opened, told once.
     pub repaired: Option<TailRepair>,
 }
@@ -135,6 +140,8 @@ pub struct Lease {
 /// 6. `claim` by another name while a lease lasts is `Conflict`; by the same name it renews with the same epoch; a new holder
 ///    gets a higher epoch, and from then on the old one's appends are `Conflict`.
 /// 7. What was durable is there after opening again.
+/// 8. `claim` names the newest checkpoint, an older one or none, and never a record that was not appended as one.
+/// 9. A record that was archived is `NotFound`, never an empty page.
 ///
 /// # Cancellation
 ///

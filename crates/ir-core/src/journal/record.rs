@@ -7,7 +7,7 @@ use super::TailRepair;
 use crate::anomaly::{Anomaly, Feedback};
 use crate::decision::{ApprovalAnswer, ApprovalRequest, AutonomyTier, Decision, Person};
 use crate::entity::EntityId;
-use crate::error::Failure;
+use crate::error::{Error, ErrorKind, Failure, Result};
 use crate::execution::{
     Direction, EffectKey, Execution, Precondition, Preview, Probed, RecoveryClass, Reversibility, RiskClass,
 };
@@ -43,7 +43,7 @@ pub struct Record {
 
 impl Record {
     /// The version of the form written by this release.
-    pub const VERSION: u32 = 1;
+    pub const VERSION: u32 = 2;
 }
 
 /// Where the content comes from.
@@ -61,6 +61,81 @@ pub enum Body {
         /// SHA-256 of the canonical body.
         digest: Digest,
     },
+}
+
+/// A part of a record that may be large and is often the same as before: in the record itself, or in a blob that is named by what it
+/// holds and so stands in the journal once. Whatever encodes and decodes records moves it; in memory it is always here.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Content {
+    /// Here.
+    Here(serde_json::Value),
+    /// In the blob of this digest, as canonical JSON.
+    Blob(Digest),
+}
+
+impl Content {
+    /// The content.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidInput` when it was not fetched from its blob.
+    pub fn here(&self) -> Result<&serde_json::Value> {
+        match self {
+            Self::Here(value) => Ok(value),
+            Self::Blob(digest) => {
+                let message = format!("the content of blob `{digest}` was not fetched");
+                Err(Error::new(ErrorKind::InvalidInput, "journal", message))
+            }
+        }
+    }
+}
+
+/// The state after every record before it: a start may begin with it, and a replay must come to the same.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Checkpoint {
+    /// The version of the library that wrote it. The states are in a form of its own.
+    pub version: String,
+    /// The state of the kernel.
+    pub kernel: Content,
+    /// The state of the engine.
+    pub engine: Content,
+    /// The configuration in force: see [`Started::config`].
+    pub config: Content,
+}
+
+impl Body {
+    /// The large parts of it.
+    pub(crate) fn contents_mut(&mut self) -> Vec<&mut Content> {
+        match self {
+            Self::Event(Event::Started(started)) => vec![&mut started.config],
+            Self::Gate(GateFact::Checkpoint(checkpoint)) => {
+                vec![&mut checkpoint.kernel, &mut checkpoint.engine, &mut checkpoint.config]
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    /// The blobs that the body names: of a record as it is stored, what must stand beside it. What is within a spilled body is named
+    /// only by that body.
+    #[must_use]
+    pub fn blobs(&self) -> Vec<Digest> {
+        let of = |contents: &[&Content]| {
+            contents
+                .iter()
+                .filter_map(|content| if let Content::Blob(digest) = content { Some(*digest) } else { None })
+                .collect()
+        };
+        match self {
+            Self::Spilled { digest } => vec![*digest],
+            Self::Event(Event::Started(started)) => of(&[&started.config]),
+            Self::Gate(GateFact::Checkpoint(checkpoint)) => {
+                of(&[&checkpoint.kernel, &checkpoint.engine, &checkpoint.config])
+            }
+            _ => Vec::new(),
+        }
+    }
 }
 
 /// Numbers a command of the machine, so that its answer finds back.
@@ -93,7 +168,7 @@ pub struct Started {
     #[schemars(with = "u64")]
     pub epoch: u64,
     /// Everything that decides: policy, topology, catalogue, engine settings. Replay needs nothing else.
-    pub config: serde_json::Value,
+    pub config: Content,
     /// The policy's digest.
     pub policy: Digest,
     /// The limits in force.
@@ -627,7 +702,12 @@ pub enum GateFact {
         #[serde(with = "crate::wire::int53")]
         #[schemars(with = "u64")]
         epoch: u64,
+        /// The journal's own name, given by its first claim: every idempotency key contains it, so that a new journal repeats no key
+        /// of another.
+        journal: Digest,
     },
+    /// It wrote down where everything stands.
+    Checkpoint(Box<Checkpoint>),
     /// It made an intention durable and minted a permit.
     Intent(Intent),
     /// It said no.

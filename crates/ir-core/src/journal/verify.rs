@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::encode::{Chain, EncodedRecord, Resolved, decode, leaf_hash};
-use super::{Body, Journal, ReadFrom};
+use super::{Journal, ReadFrom};
 use crate::ctx::Ctx;
 use crate::error::Result;
 use crate::id::Digest;
@@ -52,21 +52,21 @@ impl ChainVerifier {
         self.chain.next_seq()
     }
 
-    /// Looks at the next record: `hash` as it was stored, and its bytes. Gives the digest of the blob it needs, if any.
+    /// Looks at the next record: `hash` as it was stored, and its bytes. Gives the digests of the blobs it names.
     ///
     /// # Errors
     ///
     /// The fault, at this record and at every later call.
-    pub fn push(&mut self, hash: &Digest, bytes: &[u8]) -> Result<Option<Digest>, Fault> {
+    pub fn push(&mut self, hash: &Digest, bytes: &[u8]) -> Result<Vec<Digest>, Fault> {
         if let Some(fault) = &self.fault {
             return Err(fault.clone());
         }
         let seq = self.chain.next_seq();
         match self.look(seq, hash, bytes) {
-            Ok((left, blob)) => {
+            Ok((left, blobs)) => {
                 self.left = left;
                 self.before = std::mem::replace(&mut self.chain, Chain::after(seq, *hash));
-                Ok(blob)
+                Ok(blobs)
             }
             Err(what) => Err(self.fail(seq, what)),
         }
@@ -78,7 +78,7 @@ impl ChainVerifier {
         self.fault.get_or_insert(fault).clone()
     }
 
-    fn look(&self, seq: u64, hash: &Digest, bytes: &[u8]) -> Result<(u32, Option<Digest>), String> {
+    fn look(&self, seq: u64, hash: &Digest, bytes: &[u8]) -> Result<(u32, Vec<Digest>), String> {
         if leaf_hash(bytes) != *hash {
             return Err("its bytes do not have its hash".to_owned());
         }
@@ -93,8 +93,7 @@ impl ChainVerifier {
         if self.left > 0 && record.left != self.left - 1 {
             return Err("it is not the next of its append".to_owned());
         }
-        let blob = if let Body::Spilled { digest } = record.body { Some(digest) } else { None };
-        Ok((record.left, blob))
+        Ok((record.left, record.body.blobs()))
     }
 
     /// The end: an append that was begun must be complete.
@@ -131,8 +130,8 @@ pub async fn verify(ctx: &Ctx, journal: &dyn Journal) -> Result<ChainReport> {
             let seq = verifier.next_seq();
             match verifier.push(&stored.hash, &stored.bytes) {
                 Err(_) => return Ok(verifier.finish()),
-                Ok(None) => {}
-                Ok(Some(_)) => {
+                Ok(blobs) if blobs.is_empty() => {}
+                Ok(_) => {
                     if let Err(error) = Resolved(journal).decode(ctx, stored).await {
                         verifier.fail(seq, error.message());
                         return Ok(verifier.finish());

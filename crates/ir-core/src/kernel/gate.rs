@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use futures::future::Either;
+use serde::Deserialize;
 
 use super::check::{AuthorizeRequest, check};
 use super::halt::{HaltHandle, HaltRequest, Switch};
@@ -13,9 +14,10 @@ use super::state::State;
 use crate::ctx::Ctx;
 use crate::decision::Person;
 use crate::error::{Error, ErrorKind, Failure, Result};
-use crate::id::{PartName, StepRef};
+use crate::id::{Digest, PartName, StepRef};
 use crate::journal::{
-    AuditSink, Batch, Body, Chain, Event, Fenced, GateFact, Halted, Holder, Journal, ReadFrom, Record, Resolved,
+    AuditSink, Batch, Body, Chain, Checkpoint, Content, Event, Fenced, GateFact, Halted, Holder, Journal, ReadFrom,
+    Record, Resolved,
 };
 use crate::time::{Clock, Moment};
 
@@ -87,7 +89,10 @@ pub enum Authorized {
 }
 
 impl Gate {
-    /// Claims the journal, reads it whole (each record also goes to `seen`, in order), and records the claim.
+    /// Claims the journal, reads it from its newest checkpoint on (each record also goes to `seen`, in order, the checkpoint first), and
+    /// records the claim. What is older is verified by [`verify`](crate::journal::verify), beside the running engine.
+    ///
+    /// Where `seen` answers a checkpoint with `Unsupported`, or the kernel cannot read it, everything is read from the first record.
     ///
     /// # Errors
     ///
@@ -103,14 +108,16 @@ impl Gate {
         let switch = Arc::new(Switch::default());
         set_lease(&switch, &before, lease.ttl_ms);
         let mut gate = Self { switch, state: State::default(), chain: Chain::default(), epoch: lease.epoch, config };
-        gate.read_all(ctx, &mut seen).await?;
+        gate.read_all(ctx, lease.checkpoint, &mut seen).await?;
 
         let mut first = Vec::new();
         if let Some(repair) = lease.repaired {
             first.push(Body::Event(Event::TailRepaired(repair)));
         }
-        first.push(GateFact::Claimed { holder: gate.config.name.clone(), epoch: lease.epoch }.into());
         let at = gate.config.clock.now();
+        let holder = gate.config.name.clone();
+        let journal = gate.state.journal().unwrap_or_else(|| journal_id(&holder, &at));
+        first.push(GateFact::Claimed { holder, epoch: lease.epoch, journal }.into());
         for record in gate.write(ctx, &at, first).await?.0 {
             seen(&record)?;
         }
@@ -121,8 +128,16 @@ impl Gate {
         Ok(gate)
     }
 
-    async fn read_all(&mut self, ctx: &Ctx, seen: &mut (impl FnMut(&Record) -> Result<()> + Send)) -> Result<()> {
+    async fn read_all(
+        &mut self,
+        ctx: &Ctx,
+        checkpoint: Option<u64>,
+        seen: &mut (impl FnMut(&Record) -> Result<()> + Send),
+    ) -> Result<()> {
         let journal = self.config.journal.clone();
+        if let Some(seq) = checkpoint {
+            self.begin_at(ctx, seq, seen).await?;
+        }
         loop {
             let page = journal.read(ctx, &ReadFrom { seq: self.chain.next_seq(), max: PAGE }).await?;
             if page.records.is_empty() {
@@ -138,6 +153,39 @@ impl Gate {
                 self.chain = Chain::after(stored.seq, stored.hash);
                 seen(&record)?;
             }
+        }
+    }
+
+    /// Takes the checkpoint as the state, if it is one that can be read.
+    async fn begin_at(
+        &mut self,
+        ctx: &Ctx,
+        seq: u64,
+        seen: &mut (impl FnMut(&Record) -> Result<()> + Send),
+    ) -> Result<()> {
+        let journal = self.config.journal.clone();
+        let page = journal.read(ctx, &ReadFrom { seq, max: 1 }).await?;
+        let Some(stored) = page.records.first() else { return Ok(()) };
+        let record = Resolved(&*journal).decode(ctx, stored).await?;
+        let Some(checkpoint) = checkpoint_in(&record).filter(|_| record.seq == seq) else { return Ok(()) };
+        let Ok(state) = State::deserialize(checkpoint.kernel.here()?) else {
+            tracing::warn!(
+                seq,
+                version = checkpoint.version,
+                "the checkpoint has another form: the journal is read whole"
+            );
+            return Ok(());
+        };
+        match seen(&record) {
+            Ok(()) => {
+                (self.state, self.chain) = (state, Chain::after(stored.seq, stored.hash));
+                Ok(())
+            }
+            Err(error) if error.kind() == ErrorKind::Unsupported => {
+                tracing::warn!(seq, %error, "the checkpoint has another form: the journal is read whole");
+                Ok(())
+            }
+            Err(error) => Err(error),
         }
     }
 
@@ -201,7 +249,8 @@ impl Gate {
         for record in &records {
             state.fold(record)?;
         }
-        let batch = Batch { expected_seq, epoch: self.epoch, blobs, records: encoded };
+        let checkpoint = records.last().is_some_and(|record| checkpoint_in(record).is_some());
+        let batch = Batch { expected_seq, epoch: self.epoch, checkpoint, blobs, records: encoded };
         let appended = match timed(&self.config, self.config.journal.append(ctx, &batch)).await {
             Ok(appended) => appended,
             Err(error) => {
@@ -329,6 +378,26 @@ impl Gate {
         Ok(records)
     }
 
+    /// Writes down where everything stands: a later start may begin with that record. `engine` and `config` are the states of whoever
+    /// writes with this gate, and are given back as they are.
+    ///
+    /// # Errors
+    ///
+    /// When a state has no text form, or the record could not be written.
+    pub async fn checkpoint(
+        &mut self,
+        ctx: &Ctx,
+        engine: serde_json::Value,
+        config: serde_json::Value,
+    ) -> Result<Record> {
+        let kernel = serde_json::to_value(&self.state)
+            .map_err(|error| Error::new(ErrorKind::InvalidInput, "gate", format!("the state has no text: {error}")))?;
+        let version = env!("CARGO_PKG_VERSION").to_owned();
+        let [kernel, engine, config] = [kernel, engine, config].map(Content::Here);
+        let at = self.config.clock.now();
+        self.write_one(ctx, &at, GateFact::Checkpoint(Box::new(Checkpoint { version, kernel, engine, config }))).await
+    }
+
     /// Renews the lease.
     ///
     /// # Errors
@@ -352,6 +421,22 @@ impl Gate {
             self.switch.lease_until_mono_ns.load(Ordering::SeqCst).saturating_sub(self.config.clock.now().mono_ns);
         if left < self.config.lease_ttl_ms.saturating_mul(1_000_000) / 2 { self.renew(ctx).await } else { Ok(()) }
     }
+}
+
+/// The name of a journal that begins now. Two that begin at the same nanosecond of one boot under one name would share it, and such
+/// two would be one journal.
+fn journal_id(holder: &PartName, at: &Moment) -> Digest {
+    Digest::of_parts([
+        b"incident-response journal 1".as_slice(),
+        holder.as_str().as_bytes(),
+        at.boot.as_str().as_bytes(),
+        &at.wall.as_nanos().to_be_bytes(),
+        &at.mono_ns.to_be_bytes(),
+    ])
+}
+
+fn checkpoint_in(record: &Record) -> Option<&Checkpoint> {
+    if let Body::Gate(GateFact::Checkpoint(checkpoint)) = &record.body { Some(checkpoint) } else { None }
 }
 
 /// Waits for the journal no longer than its deadline. The stop of a context does not end the wait: what is being written while the

@@ -72,16 +72,18 @@ impl Limits {
 }
 
 /// One change that counts.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Entry {
     target: EntityId,
     environment: String,
+    #[serde(with = "crate::wire::int53")]
     mono_ns: u64,
 }
 
 /// What was changed lately. Windows are measured on the monotonic clock, so that a jump of the wall clock frees no budget;
-/// after a new boot every entry counts as made at its start, so that every wait begins anew in full.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+/// after a new boot every entry counts as made at its start, so that every wait begins anew in full. What a record of the same boot
+/// proves to be older than the longest window is forgotten at once, and no reboot brings it back.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ledger {
     boot: Option<BootId>,
     entries: Vec<Entry>,
@@ -90,9 +92,15 @@ pub struct Ledger {
 impl Ledger {
     pub(super) fn count(&mut self, target: &EntityId, environment: &str, at: &Moment) {
         self.enter_boot(at);
-        let oldest = at.mono_ns.saturating_sub(DAY_MS * 1_000_000);
-        self.entries.retain(|entry| entry.mono_ns >= oldest);
         self.entries.push(Entry { target: target.clone(), environment: environment.to_owned(), mono_ns: at.mono_ns });
+    }
+
+    /// A record was written at `at`.
+    pub(super) fn pass(&mut self, at: &Moment) {
+        let oldest = at.mono_ns.saturating_sub(DAY_MS * 1_000_000);
+        if self.boot.as_ref() == Some(&at.boot) && self.entries.first().is_some_and(|entry| entry.mono_ns < oldest) {
+            self.entries.retain(|entry| entry.mono_ns >= oldest);
+        }
     }
 
     pub(super) fn enter_boot(&mut self, at: &Moment) {

@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use serde::{Deserialize, Serialize};
+
 use super::limits::{Ledger, Limits, Locks};
 use super::step::StepState;
 use crate::decision::{Decision, Person, covered};
@@ -15,7 +17,7 @@ use crate::plan::{Call, PlanDraft, Provenance, Step};
 use crate::time::Moment;
 
 /// The latest attempt of a step that is in flight.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OpenAttempt {
     /// The intention.
     pub intent: Intent,
@@ -24,7 +26,7 @@ pub struct OpenAttempt {
 }
 
 /// What the kernel knows of a step.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StepEntry {
     /// What catalogue and topology said when the plan was accepted.
     pub terms: StepTerms,
@@ -62,13 +64,14 @@ pub struct StepEntry {
     /// probe. While one is left, nobody may claim that nothing was done.
     pub unresolved: BTreeSet<u32>,
     /// The highest fence that was minted for the step.
+    #[serde(with = "crate::wire::int53")]
     pub fence: u64,
     /// The state that the undo would find, read right after the do.
     pub after_state: Option<Digest>,
 }
 
 /// What the kernel knows of a plan.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PlanEntry {
     /// The incident.
     pub incident: IncidentId,
@@ -102,11 +105,15 @@ impl PlanEntry {
     }
 }
 
-/// The fold. Equal records, equal states.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+/// The fold. Equal records, equal states. Its text form stands in checkpoints.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct State {
+    journal: Option<Digest>,
     halted: Option<Halted>,
+    #[serde(with = "crate::wire::int53")]
     halt_epoch: u64,
+    #[serde(with = "crate::wire::int53")]
     epoch: u64,
     limits: Limits,
     plans: BTreeMap<PlanId, PlanEntry>,
@@ -114,6 +121,7 @@ pub struct State {
     /// Environment and group of locked targets, for the limit on groups.
     lock_groups: BTreeMap<EntityId, (String, Option<String>)>,
     ledger: Ledger,
+    #[serde(with = "crate::wire::int53")]
     token: u64,
     suspects: BTreeMap<IncidentId, Suspect>,
     /// The first moment of the present boot.
@@ -131,6 +139,12 @@ impl State {
     #[must_use]
     pub const fn halted(&self) -> Option<&Halted> {
         self.halted.as_ref()
+    }
+
+    /// The journal's own name, from its first claim on.
+    #[must_use]
+    pub const fn journal(&self) -> Option<Digest> {
+        self.journal
     }
 
     /// Rises with every halt and resume.
@@ -221,6 +235,7 @@ impl State {
     ///
     /// As for [`fold`](Self::fold).
     pub fn fold_body(&mut self, body: &Body, at: &Moment) -> Result<()> {
+        self.ledger.pass(at);
         if let Body::Event(event) = body {
             self.word = match event {
                 Event::SettledByPerson { step, .. } => Some(step.clone()),
@@ -486,8 +501,11 @@ impl State {
 
     fn fold_gate(&mut self, fact: &GateFact, at: &Moment) -> Result<()> {
         match fact {
-            GateFact::Claimed { epoch, .. } => {
+            GateFact::Claimed { epoch, journal, .. } => {
                 self.word = None;
+                if *self.journal.get_or_insert(*journal) != *journal {
+                    return Err(illegal(format!("the records of journal {journal} stand in another")));
+                }
                 if *epoch < self.epoch {
                     return Err(illegal(format!("epoch {epoch} comes after epoch {}", self.epoch)));
                 }
@@ -495,7 +513,7 @@ impl State {
                 self.enter_boot(at);
             }
             GateFact::Intent(intent) => self.intend(intent, at)?,
-            GateFact::Refused { .. } => {}
+            GateFact::Refused { .. } | GateFact::Checkpoint(_) => {}
             GateFact::Fenced(fenced) => {
                 self.raise_token(fenced.token)?;
                 if let Ok(entry) = self.step_mut(&fenced.step) {

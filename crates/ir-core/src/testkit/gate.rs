@@ -12,7 +12,7 @@ use crate::execution::{
     Reversibility,
 };
 use crate::id::{Digest, HypothesisId, IncidentId, PartName, PlanId, StepId, StepRef};
-use crate::journal::{Approved, Body, Event, Fact, Journal, MemoryJournal, Started, StepTerms};
+use crate::journal::{Approved, Body, Content, Event, Fact, Journal, MemoryJournal, Started, StepTerms};
 use crate::kernel::{AuthorizeRequest, Authorized, Gate, GateConfig, Limits, Permit, PermitWatch, StepState};
 use crate::plan::{Call, Plan, PlanDraft, Provenance, ResponsePhase, Step, Verification};
 use crate::score::Probability;
@@ -72,7 +72,7 @@ impl GateRig {
         let started = Started {
             version: "rig".to_owned(),
             epoch: gate.epoch(),
-            config: serde_json::Value::Null,
+            config: Content::Here(serde_json::Value::Null),
             policy: Digest::ZERO,
             limits,
             parts: Vec::new(),

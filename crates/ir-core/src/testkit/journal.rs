@@ -36,6 +36,12 @@ const LEASE: Law = Law::new(
 );
 const REOPEN: Law = Law::new("Journal", 7, "What was durable is there after opening again.");
 
+const CHECKPOINT: Law = Law::new(
+    "Journal",
+    8,
+    "`claim` names the newest checkpoint, an older one or none, and never a record that was not appended as one.",
+);
+
 const TTL_MS: u64 = 200;
 
 /// Opens the journal that is kept in one place. Called again only after the value from the call before was dropped.
@@ -53,7 +59,8 @@ pub async fn check_all(ctx: &Ctx, fresh: &(dyn Fn() -> Result<Open> + Sync)) -> 
     law_4_numbers_start_at_one(ctx, &place(&FROM_ONE, fresh)?).await?;
     law_5_blobs_are_there(ctx, &place(&BLOBS, fresh)?).await?;
     law_6_one_holder(ctx, &place(&LEASE, fresh)?).await?;
-    law_7_survives_opening_again(ctx, &place(&REOPEN, fresh)?).await
+    law_7_survives_opening_again(ctx, &place(&REOPEN, fresh)?).await?;
+    law_8_names_only_checkpoints(ctx, &place(&CHECKPOINT, fresh)?).await
 }
 
 fn place(law: &Law, fresh: &(dyn Fn() -> Result<Open> + Sync)) -> Lawful<Open> {
@@ -225,6 +232,33 @@ pub async fn law_7_survives_opening_again(ctx: &Ctx, open: &Open) -> Lawful {
     Ok(())
 }
 
+/// Law 8.
+///
+/// # Errors
+///
+/// When it does not hold.
+pub async fn law_8_names_only_checkpoints(ctx: &Ctx, open: &Open) -> Lawful {
+    let law = &CHECKPOINT;
+    let mut pen = Pen::claim(law, ctx, open).await?;
+    law.same("the checkpoint of an empty journal", &pen.lease.checkpoint, &None)?;
+    let mut marked = Vec::new();
+    for n in [2, 1, 3, 1] {
+        pen.append(law, ctx, n, false).await?;
+        if n != 2 {
+            let batch = Batch { checkpoint: true, ..pen.batch(law, n, n == 3)? };
+            law.works("an append with a checkpoint", pen.journal.append(ctx, &batch).await)?;
+            marked.extend(batch.records.last().map(|record| record.seq));
+            pen.keep(batch);
+        }
+        pen = pen.reopen(law, ctx, open).await?;
+        let told = pen.lease.checkpoint;
+        law.hold(told.is_none_or(|seq| marked.contains(&seq)), || {
+            format!("{told:?} is told as a checkpoint, {marked:?} were appended as such")
+        })?;
+    }
+    Ok(())
+}
+
 fn name(law: &Law, text: &str) -> Lawful<PartName> {
     law.works("naming a holder", PartName::new(text))
 }
@@ -263,7 +297,7 @@ impl Pen {
         let at = crate::time::ManualClock::new();
         let encoded = chain.encode(&crate::time::Clock::now(&at), (0..n).map(body).collect());
         let (_, records, blobs) = law.works("encoding records", encoded)?;
-        Ok(Batch { expected_seq: seq, epoch: self.lease.epoch, blobs, records })
+        Ok(Batch { expected_seq: seq, epoch: self.lease.epoch, checkpoint: false, blobs, records })
     }
 
     fn keep(&mut self, batch: Batch) {

@@ -20,8 +20,8 @@ use crate::hypothesis::{Case, Cause, Evidence, Hypothesis, Observations, SeriesH
 use crate::id::{ApprovalId, Digest, HypothesisId, IncidentId, LessonId, PlanId, StepId, StepRef};
 use crate::incident::{Classification, CorrelationInput, Grouping, Incident, IncidentState, Placement, Severity};
 use crate::journal::{
-    Approved, Body, CommandId, Event, Fact, Fenced, GateFact, Halted, Intent, Observed, PartRecord, Record, Refusal,
-    Report, Started, StepTerms, Suspect, TailRepair, Unseen,
+    Approved, Body, Checkpoint, CommandId, Content, Event, Fact, Fenced, GateFact, Halted, Intent, Observed,
+    PartRecord, Record, Refusal, Report, Started, StepTerms, Suspect, TailRepair, Unseen,
 };
 use crate::kernel::{Allowance, Limits, StepState};
 use crate::lesson::{Lesson, Tried};
@@ -436,7 +436,7 @@ fn events() -> Vec<Event> {
     let started = Started {
         version: "0.1.0".to_owned(),
         epoch: 1,
-        config: serde_json::json!({ "settings": { "poll_every_ms": 500 } }),
+        config: Content::Here(serde_json::json!({ "settings": { "poll_every_ms": 500 } })),
         policy: Digest::of(b"policy"),
         limits: Limits::default(),
         parts: vec![PartRecord { role: "source".to_owned(), name: name("scrape") }],
@@ -611,7 +611,7 @@ fn gate_facts() -> Vec<GateFact> {
         direction: Direction::Do,
         attempt: 1,
         token: 1 << 53,
-        key: EffectKey::of(Digest::of(b"plan"), &step(), Direction::Do),
+        key: EffectKey::of(Digest::of(b"journal"), Digest::of(b"plan"), &step(), Direction::Do),
         call: call(),
         deadline_mono_ns: u64::MAX,
         inverse: Some(undo()),
@@ -622,7 +622,13 @@ fn gate_facts() -> Vec<GateFact> {
         halt_epoch: 0,
     };
     vec![
-        GateFact::Claimed { holder: name("node-1"), epoch: 1 },
+        GateFact::Checkpoint(Box::new(Checkpoint {
+            version: "0.1.0".to_owned(),
+            kernel: Content::Here(serde_json::json!({ "token": 7 })),
+            engine: Content::Here(serde_json::json!({ "incidents": {} })),
+            config: Content::Here(serde_json::json!({})),
+        })),
+        GateFact::Claimed { holder: name("node-1"), epoch: 1, journal: Digest::of(b"journal") },
         GateFact::Intent(intent),
         GateFact::Refused {
             step: step(),

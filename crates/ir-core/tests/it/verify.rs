@@ -41,7 +41,7 @@ async fn with_a_damaged_blob_the_head_is_that_of_the_last_sound_record() {
     let bodies = vec![timer(1), timer(MAX_INLINE_BYTES + 1), timer(2)];
     let (_, records, blobs) = chain.encode(&ctx.now(), bodies).unwrap();
     let first = records[0].hash;
-    journal.append(&ctx, &Batch { expected_seq: 1, epoch, blobs, records }).await.unwrap();
+    journal.append(&ctx, &Batch { expected_seq: 1, epoch, checkpoint: false, blobs, records }).await.unwrap();
     assert_eq!(verify(&ctx, &journal).await.unwrap().head, chain.prev());
 
     let report = verify(&ctx, &ChangesBlobs(journal)).await.unwrap();

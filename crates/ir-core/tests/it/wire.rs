@@ -109,6 +109,7 @@ fn kind(body: &Body) -> (&'static str, usize) {
             GateFact::Fenced(_) => ("gate", 3),
             GateFact::Halted(_) => ("gate", 4),
             GateFact::Resumed { .. } => ("gate", 5),
+            GateFact::Checkpoint(_) => ("gate", 6),
         },
         Body::Spilled { .. } => ("spilled", 0),
     }
@@ -117,7 +118,7 @@ fn kind(body: &Body) -> (&'static str, usize) {
 #[test]
 fn there_is_a_sample_of_every_kind_of_record() {
     let kinds: BTreeSet<_> = samples::records().iter().map(|record| kind(&record.body)).collect();
-    assert_eq!(kinds.len(), 15 + 10 + 22 + 6 + 1);
+    assert_eq!(kinds.len(), 15 + 10 + 22 + 7 + 1);
 }
 
 proptest! {

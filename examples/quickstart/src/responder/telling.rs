@@ -84,6 +84,6 @@ fn of_gate(fact: &GateFact) -> Option<String> {
         }
         GateFact::Halted(halted) => format!("halted by {}: {}", halted.by, halted.reason),
         GateFact::Resumed { reason, .. } => format!("resumed: {reason}"),
-        GateFact::Claimed { .. } | GateFact::Fenced(_) => return None,
+        GateFact::Claimed { .. } | GateFact::Checkpoint(_) | GateFact::Fenced(_) => return None,
     })
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::hash::{Hash, Hasher};
 
 use ir_core::anomaly::Symptom;
-use ir_core::journal::{CommandId, Event, Fenced, GateFact, Halted, Observed, Report, Started};
+use ir_core::journal::{CommandId, Content, Event, Fenced, GateFact, Halted, Observed, Report, Started};
 use ir_core::kernel::{self, AuthorizeRequest, Limits};
 use ir_core::plan::{Call, PlanDraft, Provenance, Step, Verification};
 use ir_core::*;
@@ -329,13 +329,13 @@ impl Sim {
 
     fn start(&mut self) {
         let epoch = self.machine.kernel().epoch() + 1;
-        let fact = GateFact::Claimed { holder: name("model"), epoch };
+        let fact = GateFact::Claimed { holder: name("model"), epoch, journal: Digest::of(b"model") };
         let output = self.absorb(&fact);
         self.perform(output);
         let started = Started {
             version: "model".into(),
             epoch,
-            config: config(&self.scene).to_value().expect("a value"),
+            config: Content::Here(config(&self.scene).to_value().expect("a value")),
             policy: Digest::ZERO,
             limits: Limits { per_target_day: 100, per_environment: 100, ..Limits::default() },
             parts: Vec::new(),

@@ -46,7 +46,7 @@ impl Pen {
             Body::Event(Event::TimerFired { timer })
         });
         let (_, records, blobs) = chain.encode(&ManualClock::new().now(), bodies.collect()).unwrap();
-        Batch { expected_seq, epoch: self.epoch, blobs, records }
+        Batch { expected_seq, epoch: self.epoch, checkpoint: false, blobs, records }
     }
 
     fn keep(&mut self, batch: &Batch) {

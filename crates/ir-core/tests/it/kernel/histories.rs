@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use ir_core::execution::{AttemptResult, Execution, Precondition};
-use ir_core::journal::{Approved, Event, Started, StepTerms};
+use ir_core::journal::{Approved, Content, Event, Started, StepTerms};
 use ir_core::kernel::{State, check};
 use ir_core::plan::{Call, PlanDraft, Provenance, ResponsePhase, Step, Verification};
 use ir_core::{
@@ -14,6 +14,7 @@ use proptest::prelude::*;
 
 use super::*;
 
+const JOURNAL: Digest = Digest::ZERO;
 const N_PLANS: usize = 3;
 const N_STEPS: usize = 2;
 const APPROVAL_MS: u64 = 5_000;
@@ -222,13 +223,13 @@ impl World {
         let started = Started {
             version: "x".into(),
             epoch,
-            config: serde_json::Value::Null,
+            config: Content::Here(serde_json::Value::Null),
             policy: Digest::ZERO,
             limits: limits(),
             parts: Vec::new(),
             forgetful: Vec::new(),
         };
-        assert!(self.write(GateFact::Claimed { holder: PartName::new("gate").unwrap(), epoch }));
+        assert!(self.write(GateFact::Claimed { holder: PartName::new("gate").unwrap(), epoch, journal: JOURNAL }));
         assert!(self.write(Event::Started(started)));
     }
 
@@ -412,7 +413,7 @@ impl World {
         let step = step_ref(n);
         let call: Call = still_call(target(n));
         Intent {
-            key: ir_core::EffectKey::of(digest_of(step.plan.as_str()), &step, direction),
+            key: ir_core::EffectKey::of(JOURNAL, digest_of(step.plan.as_str()), &step, direction),
             step,
             direction,
             attempt,

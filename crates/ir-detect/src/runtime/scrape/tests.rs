@@ -55,7 +55,9 @@ fn increases(scrapes: &[Scrape]) -> Vec<f64> {
 fn a_step_that_no_register_holds_is_no_increase() {
     let (mut assembler, rig) = (ScrapeAssembler::default(), web());
     let mut found = Vec::new();
-    for (n, total) in [(1, 1.0), (2, 2.0), (3, f64::MAX), (4, 5.0), (5, f64::MAX / 2.0), (6, f64::MAX), (7, 8.0), (8, 9.0)] {
+    for (n, total) in
+        [(1, 1.0), (2, 2.0), (3, f64::MAX), (4, 5.0), (5, f64::MAX / 2.0), (6, f64::MAX), (7, 8.0), (8, 9.0)]
+    {
         found.extend(increases(&assembler.push(&rig.scrape(n * 1_000, total, 1.0))));
     }
     assert_eq!(found, [1.0, 5.0, 8.0, 1.0]);
