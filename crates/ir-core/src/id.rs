@@ -154,6 +154,12 @@ impl IncidentId {
     pub fn numbered(seq: u64) -> Self {
         Self(Arc::from(format!("inc-{seq}")))
     }
+
+    /// The number in the name; `None` when it was named otherwise.
+    #[must_use]
+    pub fn number(&self) -> Option<u64> {
+        self.0.strip_prefix("inc-")?.parse().ok()
+    }
 }
 
 impl HypothesisId {

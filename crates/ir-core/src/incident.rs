@@ -4,6 +4,8 @@ use std::fmt::Debug;
 
 use async_trait::async_trait;
 use schemars::JsonSchema;
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 use crate::anomaly::Anomaly;
@@ -110,7 +112,7 @@ pub struct CorrelationInput {
     /// Anomalies that have no incident yet.
     pub anomalies: Vec<Anomaly>,
     /// The incidents that are open.
-    pub open: Vec<Incident>,
+    pub open: Vec<Arc<Incident>>,
     /// Changes of the last while.
     pub changes: Vec<Change>,
     /// Who depends on whom.

@@ -32,6 +32,7 @@ pub mod document;
 pub mod entity;
 pub mod error;
 pub mod id;
+pub mod persistent;
 pub mod score;
 pub mod text;
 pub mod time;

@@ -241,7 +241,7 @@ impl PlanDraft {
 ///
 /// # Examples
 ///
-/// A plan is made by [`Plan::check`] alone; reading one from text does not make it checked:
+/// A plan is made by [`Plan::check`] alone, or found again in a [`State`](crate::kernel::State) that has accepted it; reading one from text does not make it checked:
 ///
 /// ```compile_fail
 /// let plan: ir_core::Plan = serde_json::from_str("{}").unwrap();
@@ -253,6 +253,11 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// A plan that was checked before, as its digest in the kernel's state says.
+    pub(crate) const fn found_again(draft: PlanDraft) -> Self {
+        Self { draft }
+    }
+
     /// Checks `draft` against the catalogue and the topology.
     ///
     /// # Errors

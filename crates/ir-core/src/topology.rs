@@ -1,6 +1,7 @@
 //! Entities and who depends on whom, as plain data.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -79,9 +80,47 @@ pub struct TopologyDocument {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "TopologyDocument", into = "TopologyDocument")]
 pub struct Topology {
+    graph: Arc<Graph>,
+    places: Arc<Places>,
+}
+
+/// Shared by all copies.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct Graph {
     entities: BTreeMap<EntityId, Entity>,
+    /// By dependent, dependency and kind.
     dependencies: Vec<Dependency>,
-    places: Places,
+    /// Places in `dependencies`, by dependency.
+    by_dependency: Vec<usize>,
+}
+
+impl Graph {
+    fn dependencies_of(&self, id: &EntityId) -> &[Dependency] {
+        let first = self.dependencies.partition_point(|d| d.from < *id);
+        let found = self.dependencies.get(first..).unwrap_or_default();
+        found.get(..found.partition_point(|d| d.from == *id)).unwrap_or_default()
+    }
+
+    fn dependents_of(&self, id: &EntityId) -> impl Iterator<Item = &Dependency> {
+        let of = |place: &usize| self.dependencies.get(*place);
+        let first = self.by_dependency.partition_point(|place| of(place).is_some_and(|d| d.to < *id));
+        let found = self.by_dependency.get(first..).unwrap_or_default().iter().filter_map(move |place| of(place));
+        let id = id.clone();
+        found.take_while(move |d| d.to == id)
+    }
+
+    /// Everything that is reached from `from` by steps of `next`; `from` itself only when it lies on a cycle.
+    fn reached<'a, I: Iterator<Item = &'a EntityId>>(
+        from: &'a EntityId,
+        next: impl Fn(&'a EntityId) -> I,
+    ) -> BTreeSet<&'a EntityId> {
+        let mut seen = BTreeSet::new();
+        let mut open = vec![from];
+        while let Some(at) = open.pop() {
+            open.extend(next(at).filter(|id| seen.insert(*id)));
+        }
+        seen
+    }
 }
 
 impl Topology {
@@ -118,7 +157,10 @@ impl Topology {
         let mut dependencies = document.dependency;
         dependencies.sort_by(|a, b| (&a.from, &a.to, &a.kind).cmp(&(&b.from, &b.to, &b.kind)));
         dependencies.dedup_by(|a, b| a.from == b.from && a.to == b.to && a.kind == b.kind);
-        ConfigError::check(problems, Self { entities, dependencies, places: Places::default() })
+        let mut by_dependency: Vec<usize> = (0..dependencies.len()).collect();
+        by_dependency.sort_by_key(|place| dependencies.get(*place).map(|d| (&d.to, *place)));
+        let graph = Arc::new(Graph { entities, dependencies, by_dependency });
+        ConfigError::check(problems, Self { graph, places: Arc::default() })
     }
 
     /// Reads TOML or JSON (a text that starts with `{`); `origin` names it in errors.
@@ -128,62 +170,69 @@ impl Topology {
     /// All problems at once, each with its line and field.
     pub fn parse(text: &str, origin: &str) -> Result<Self, ConfigError> {
         document::read_with_places(text, origin, |document, places| {
-            Ok(Self { places: places.clone(), ..Self::new(document)? })
+            Ok(Self { places: Arc::new(places.clone()), ..Self::new(document)? })
         })
     }
 
     /// Where its fields stand, if it was read from a document.
     #[must_use]
-    pub const fn places(&self) -> &Places {
+    pub fn places(&self) -> &Places {
         &self.places
     }
 
     /// The entity of that name.
     #[must_use]
     pub fn entity(&self, id: &EntityId) -> Option<&Entity> {
-        self.entities.get(id)
+        self.graph.entities.get(id)
     }
 
     /// All entities, by name.
     pub fn entities(&self) -> impl ExactSizeIterator<Item = &Entity> {
-        self.entities.values()
+        self.graph.entities.values()
     }
 
     /// All dependencies, by name of the dependent.
     #[must_use]
     pub fn dependencies(&self) -> &[Dependency] {
-        &self.dependencies
+        &self.graph.dependencies
     }
 
     /// What `id` depends on directly.
     pub fn dependencies_of<'a>(&'a self, id: &'a EntityId) -> impl Iterator<Item = &'a Dependency> {
-        self.dependencies.iter().filter(move |d| d.from == *id)
+        self.graph.dependencies_of(id).iter()
     }
 
     /// Who depends on `id` directly.
     pub fn dependents_of<'a>(&'a self, id: &'a EntityId) -> impl Iterator<Item = &'a Dependency> {
-        self.dependencies.iter().filter(move |d| d.to == *id)
+        self.graph.dependents_of(id)
     }
 
     /// Everything that `id` depends on, directly or not; `id` itself is not in it unless it lies on a cycle.
     #[must_use]
     pub fn reachable_from(&self, id: &EntityId) -> BTreeSet<EntityId> {
-        let mut seen = BTreeSet::new();
-        let mut open = vec![id.clone()];
-        while let Some(next) = open.pop() {
-            for dependency in self.dependencies_of(&next) {
-                if seen.insert(dependency.to.clone()) {
-                    open.push(dependency.to.clone());
-                }
-            }
-        }
-        seen
+        self.below(id).into_iter().cloned().collect()
+    }
+
+    /// The same as [`reachable_from`](Self::reachable_from), borrowed.
+    #[must_use]
+    pub fn below<'a>(&'a self, id: &'a EntityId) -> BTreeSet<&'a EntityId> {
+        Graph::reached(id, |at| self.dependencies_of(at).map(|d| &d.to))
+    }
+
+    /// Everything that `id` depends on and everything that depends on it, directly or not, and `id` itself: whatever may have to do
+    /// with it.
+    #[must_use]
+    pub fn concerned_by<'a>(&'a self, id: &'a EntityId) -> BTreeSet<&'a EntityId> {
+        let mut found = self.below(id);
+        found.extend(Graph::reached(id, |at| self.dependents_of(at).map(|d| &d.from)));
+        found.insert(id);
+        found
     }
 
     /// Whether one depends on the other, directly or not, or both are the same.
     #[must_use]
     pub fn related(&self, a: &EntityId, b: &EntityId) -> bool {
-        a == b || self.reachable_from(a).contains(b) || self.reachable_from(b).contains(a)
+        a == b || self.below(a).contains(b) || self.below(b).contains(a)
     }
 
     /// How many entities share the group and environment of `entity`, itself included; 1 without a group.
@@ -192,6 +241,7 @@ impl Topology {
         match &entity.group {
             None => 1,
             Some(_) => self
+                .graph
                 .entities
                 .values()
                 .filter(|other| other.group == entity.group && other.environment == entity.environment)
@@ -209,6 +259,7 @@ impl TryFrom<TopologyDocument> for Topology {
 
 impl From<Topology> for TopologyDocument {
     fn from(topology: Topology) -> Self {
-        Self { entity: topology.entities.into_values().collect(), dependency: topology.dependencies }
+        let graph = Arc::unwrap_or_clone(topology.graph);
+        Self { entity: graph.entities.into_values().collect(), dependency: graph.dependencies }
     }
 }

@@ -5,12 +5,12 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ir_core::journal::{Body, Content, Event, PartRecord, Started};
+use ir_core::journal::{Content, Event, PartRecord, Started};
 use ir_core::kernel::{GateConfig, RequiredSink};
 use ir_core::{
-    Approver, AuditSink, Catalogue, Classifier, Clock, ConfigError, Correlator, Ctx, Cursor, Detector, Diagnoser,
-    Digest, Executor, Feedback, Findings, Gate, Journal, LessonStore, PartName, Planner, Problem, Record, Result,
-    SignalSource, SnapshotStore, Topology, Verifier, Vocabulary,
+    Approver, AuditSink, Catalogue, Classifier, Clock, ConfigError, Correlator, Ctx, Detector, Diagnoser, Executor,
+    Findings, Gate, Journal, LessonStore, PartName, Planner, Problem, Result, SignalSource, SnapshotStore, Topology,
+    Verifier, Vocabulary,
 };
 use ir_detect::ScrapeAssembler;
 use ir_plan::decision::Policy;
@@ -25,7 +25,7 @@ use super::heartbeat::Heartbeats;
 use super::observe::{Judgements, Observer};
 use super::perform::Parts;
 use super::polls::Polls;
-use super::replay::Replayer;
+use super::replay::{Found, Replayer};
 use super::shell::{Shell, Work};
 use super::status::Status;
 
@@ -357,8 +357,9 @@ impl Responder {
     ///
     /// # Errors
     ///
-    /// Those of the journal; `Conflict` when another process writes it, or when this version comes to other conclusions from
-    /// its records than were recorded.
+    /// Those of the journal; `Conflict` when another process writes it. That this version comes to other conclusions than were recorded
+    /// is no error: the records are the truth, incidents about which it thinks otherwise go to people, and
+    /// [`replay`](crate::replay) tells the difference.
     pub async fn open(self) -> Result<Engine> {
         let Self { name, journal, config, recorded, executors, defaults, warnings, builder } = self;
         let clock = builder.clock.clone().unwrap_or_else(|| defaults.clock.clone());
@@ -379,14 +380,13 @@ impl Responder {
             lease_ttl_ms: settings.lease_ms,
             append_within_ms: settings.append_within_ms,
         };
-        let mut replayer = Replayer::default();
-        let mut memory = Memory::default();
-        let gate = Gate::open(&ctx, gate_config, |record| {
-            memory.note(record);
-            replayer.feed(record)
-        })
-        .await?;
-        let (machine, owed) = replayer.finish();
+        let mut replayer = Replayer::believing();
+        let gate = Gate::open(&ctx, gate_config, |record| replayer.feed(record)).await?;
+        let n_read = replayer.n_records();
+        let Found { machine, memory, owed, doubt } = replayer.finish(gate.state());
+        if let Some(doubt) = &doubt {
+            tracing::warn!(doubt, "what is open goes to people");
+        }
 
         let store = Arc::new(ir_detect::observations::ObservationStore::default());
         let mut planners: Vec<Arc<dyn Planner>> = Vec::new();
@@ -408,10 +408,15 @@ impl Responder {
             store: store.clone(),
             answer_within,
         };
-        let judgements = Judgements::new(memory.unheard);
+        let judgements = Judgements::new(memory.unheard.clone());
+        // Stored states go on from where the sources had been read when they were stored.
+        let mut cursors = memory.cursors.clone();
+        if builder.snapshots.is_some() {
+            cursors.extend(memory.snapshot_cursors.clone());
+        }
         let mut observer = Observer {
             scrapes: builder.scrapes.clone(),
-            polls: Polls::new(&builder.sources, memory.cursors, answer_within),
+            polls: Polls::new(&builder.sources, cursors, answer_within),
             detectors: builder.detectors.clone(),
             snapshots: builder.snapshots.clone(),
             store,
@@ -453,6 +458,7 @@ impl Responder {
             sinks: [guarded(&builder.sinks), guarded(&builder.required_sinks)].concat(),
             observer: Some(observer),
             judgements,
+            memory,
             ctx,
             stop,
             requests,
@@ -461,10 +467,9 @@ impl Responder {
             renew_every_ns: settings.lease_ms.saturating_mul(1_000_000) / 3,
             effects_ctx,
             effects_stop,
-            append_within: Duration::from_millis(settings.append_within_ms),
             shutdown_within_ns: settings.shutdown_within_ms.saturating_mul(1_000_000),
             heartbeats,
-            work: Work::default(),
+            work: Work::after(n_read),
             warnings,
         };
         shell.write_owed(owed).await?;
@@ -498,32 +503,6 @@ impl Engine {
     /// only a new start can go on.
     pub async fn run_until(self, stop: impl Future<Output = ()> + Send) -> Result<()> {
         self.shell.run(self.started, stop).await
-    }
-}
-
-/// What the journal says of things outside the machine.
-#[derive(Debug, Default)]
-struct Memory {
-    cursors: BTreeMap<PartName, Cursor>,
-    snapshots: BTreeMap<PartName, Digest>,
-    /// How many judgements the last stored states know of, and those that came later.
-    heard: u64,
-    unheard: Vec<Vec<Feedback>>,
-}
-
-impl Memory {
-    fn note(&mut self, record: &Record) {
-        match &record.body {
-            Body::Event(Event::Observed(observed)) => {
-                self.cursors.extend(observed.polls.iter().map(|poll| (poll.source.clone(), poll.cursor.clone())));
-                self.snapshots.extend(observed.snapshots.iter().cloned());
-                let newly = usize::try_from(observed.heard.saturating_sub(self.heard)).unwrap_or(usize::MAX);
-                self.unheard.drain(..newly.min(self.unheard.len()));
-                self.heard = self.heard.max(observed.heard);
-            }
-            Body::Event(Event::Judged { feedback, .. }) => self.unheard.push(feedback.clone()),
-            _ => {}
-        }
     }
 }
 

@@ -1,18 +1,22 @@
 //! What the machine wants done outside. Every command is answered by exactly one event.
 
+use std::collections::BTreeSet;
+
 use ir_core::journal::CommandId;
 use ir_core::{
-    Anomaly, ApprovalRequest, Call, Direction, EffectKey, HypothesisId, IncidentId, Lesson, PartName, PlanId, StepRef,
-    Timestamp, Verification,
+    AnomalyId, ApprovalRequest, Call, Direction, EffectKey, HypothesisId, IncidentId, Lesson, PartName, PlanId,
+    StepRef, Timestamp, Verification,
 };
+use serde::{Deserialize, Serialize};
 
 /// A command. It names what is needed; the shell takes the rest from the machine's state when it performs it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Command {
     /// Say where these anomalies belong.
     Correlate {
         /// Which.
-        anomalies: Vec<Anomaly>,
+        anomalies: BTreeSet<AnomalyId>,
     },
     /// Say what caused an incident.
     Diagnose {

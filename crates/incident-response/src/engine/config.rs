@@ -39,7 +39,8 @@ pub struct EngineSettings {
     /// How long a step waits in all for what passes with time (a rate limit, a budget, a lock of another plan) before a person gets
     /// the incident. 300,000.
     pub patience_ms: u64,
-    /// How often detectors' states are stored. 10,000.
+    /// How often detectors' states are stored, beside each time an episode begins or ends. Signals that came after the latest stored
+    /// state are read again after a crash, from sources that still have them. 300,000.
     pub snapshot_every_ms: u64,
     /// How far back changes are kept for correlation. 3,600,000.
     pub changes_for_ms: u64,
@@ -69,7 +70,7 @@ impl Default for EngineSettings {
             retry_first_ms: 1_000,
             retry_most_ms: 60_000,
             patience_ms: 300_000,
-            snapshot_every_ms: 10_000,
+            snapshot_every_ms: 300_000,
             changes_for_ms: 3_600_000,
             lease_ms: 15_000,
             append_within_ms: ir_core::kernel::APPEND_WITHIN_MS,

@@ -1,19 +1,22 @@
 //! The deterministic machine: events in, facts and commands out. No clock, no float arithmetic, no trait object.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use ir_core::journal::{Body, CommandId, Event, Fact, GateFact, Intent, Observed, Record, Report, Started};
+use ir_core::persistent::PersistentMap;
 use ir_core::{
     Anomaly, AnomalyId, ApprovalRequest, Call, Change, ClassName, EntityId, Error, ErrorKind, Failure, Hypothesis,
     Incident, IncidentId, Moment, Pace, PartName, Plan, PlanId, Preview, Result, StepId, StepRef, Timestamp, Tried,
     kernel,
 };
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::backoff;
 use super::command::{Command, Ordered};
 use super::config::EngineConfig;
+use super::outstanding::{Outstanding, Subject, Waiting};
 use super::timer::{TimerKey, Timers};
 
 /// What one event leads to. Facts become durable before any command is performed.
@@ -26,9 +29,9 @@ pub struct Output {
 }
 
 /// The plan an incident is being answered with.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct PlanRun {
-    pub(crate) plan: Plan,
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct PlanRun<P = Plan> {
+    pub(crate) plan: P,
     pub(crate) previews: BTreeMap<StepId, Preview>,
     pub(crate) verifying: BTreeMap<StepId, VerifyRun>,
     /// What people are asked, by step.
@@ -66,7 +69,7 @@ impl PlanRun {
 }
 
 /// A request that waits for its answer.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Ask {
     pub(crate) request: ApprovalRequest,
     /// Approvers that have it.
@@ -76,7 +79,7 @@ pub(crate) struct Ask {
 }
 
 /// How long a step has waited for what passes with time.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Delay {
     pub(crate) because: String,
     pub(crate) times: u32,
@@ -84,19 +87,28 @@ pub(crate) struct Delay {
 }
 
 /// How long a step's success has lasted.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct VerifyRun {
     /// Since when it has held, and how many scrapes there were by then.
-    pub(crate) held_since: Option<(u64, u32)>,
+    pub(crate) held_since: Option<HeldSince>,
     pub(crate) pace: Pace,
+    #[serde(with = "ir_core::wire::int53")]
     pub(crate) began_mono_ns: u64,
     pub(crate) over: bool,
 }
 
+/// When a success began, and how many scrapes there were by then.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct HeldSince {
+    #[serde(with = "ir_core::wire::int53")]
+    pub(crate) mono_ns: u64,
+    pub(crate) scrapes: u32,
+}
+
 /// An incident and everything that is going on about it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct IncidentRun {
-    pub(crate) incident: Incident,
+    pub(crate) incident: Arc<Incident>,
     pub(crate) opened: Moment,
     pub(crate) hypothesis: Option<Hypothesis>,
     /// Diagnoses so far: they number the hypotheses.
@@ -112,12 +124,43 @@ pub(crate) struct IncidentRun {
     pub(crate) plans_before: u32,
     /// The escalated incident that it would have joined.
     pub(crate) follows: Option<IncidentId>,
+    /// Kept apart in a checkpoint.
+    #[serde(skip)]
     pub(crate) run: Option<PlanRun>,
     pub(crate) tried: Vec<Tried>,
     /// Anomalies whose detector started anew and does not know them.
     pub(crate) forgotten: Vec<AnomalyId>,
     /// It was noted that it takes no more anomalies.
     pub(crate) is_full: bool,
+}
+
+impl IncidentRun {
+    pub(crate) fn new(incident: Incident, opened: Moment) -> Self {
+        Self {
+            incident: Arc::new(incident),
+            opened,
+            hypothesis: None,
+            diagnoses: 0,
+            abstentions: 0,
+            grew: false,
+            ordered: None,
+            plans: 0,
+            plans_before: 0,
+            follows: None,
+            run: None,
+            tried: Vec::new(),
+            forgotten: Vec::new(),
+            is_full: false,
+        }
+    }
+}
+
+/// An anomaly that belongs to no incident yet.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Pending {
+    pub(crate) anomaly: Anomaly,
+    /// Why the correlator left it out when it was asked last.
+    pub(crate) ignored: Option<String>,
 }
 
 /// A fact that the kernel's fold refuses, so that it must never become durable.
@@ -129,30 +172,38 @@ pub(crate) struct Illegal {
 }
 
 /// The machine. Equal events, equal facts, on every machine and at every time.
+///
+/// A copy of it costs nothing that grows with the number of incidents, and neither does an event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Machine {
-    pub(crate) config: Option<EngineConfig>,
+    pub(crate) config: Option<Arc<EngineConfig>>,
     pub(crate) kernel: kernel::State,
-    pub(crate) incidents: BTreeMap<IncidentId, IncidentRun>,
+    pub(crate) incidents: PersistentMap<IncidentId, IncidentRun>,
+    /// The incident of each anomaly that belongs to one.
+    pub(crate) homes: PersistentMap<AnomalyId, IncidentId>,
     /// Anomalies that belong to no incident yet.
-    pub(crate) pending: BTreeMap<AnomalyId, Anomaly>,
+    pub(crate) pending: PersistentMap<AnomalyId, Pending>,
+    /// Something that the correlator goes by has changed since it was asked.
+    pub(crate) uncorrelated: bool,
     /// Anomalies of incidents that a person closed: they open nothing until they have ended.
-    pub(crate) dismissed: BTreeSet<AnomalyId>,
-    pub(crate) changes: Vec<Change>,
+    pub(crate) dismissed: PersistentMap<AnomalyId, ()>,
+    pub(crate) changes: Arc<Vec<Change>>,
     /// The usual time between two scrapes, by entity, as far as it was needed. Milliseconds.
-    pub(crate) intervals: BTreeMap<EntityId, u64>,
+    pub(crate) intervals: PersistentMap<EntityId, u64>,
     pub(crate) timers: Timers,
-    outstanding: BTreeMap<CommandId, (Command, u32)>,
-    n_commands: u64,
+    pub(crate) outstanding: Outstanding,
+    pub(crate) n_commands: u64,
     pub(crate) n_incidents: u64,
     pub(crate) now: Option<Moment>,
     pub(crate) out: Output,
     /// The first illegal fact that the present event led to.
-    illegal: Option<Illegal>,
+    pub(crate) illegal: Option<Illegal>,
     /// Plans that an illegal fact was about: they send nothing more.
-    isolated: BTreeSet<PlanId>,
+    pub(crate) isolated: BTreeSet<PlanId>,
     /// When an event was dropped last.
     pub(crate) last_dropped: Option<Moment>,
+    /// At a start: why what is open is doubtful.
+    pub(crate) doubt: Option<String>,
 }
 
 impl Default for Machine {
@@ -168,13 +219,15 @@ impl Machine {
         Self {
             config: None,
             kernel: kernel::State::default(),
-            incidents: BTreeMap::new(),
-            pending: BTreeMap::new(),
-            dismissed: BTreeSet::new(),
-            changes: Vec::new(),
-            intervals: BTreeMap::new(),
+            incidents: PersistentMap::default(),
+            homes: PersistentMap::default(),
+            pending: PersistentMap::default(),
+            uncorrelated: false,
+            dismissed: PersistentMap::default(),
+            changes: Arc::default(),
+            intervals: PersistentMap::default(),
             timers: Timers::default(),
-            outstanding: BTreeMap::new(),
+            outstanding: Outstanding::default(),
             n_commands: 0,
             n_incidents: 0,
             now: None,
@@ -182,6 +235,7 @@ impl Machine {
             illegal: None,
             isolated: BTreeSet::new(),
             last_dropped: None,
+            doubt: None,
         }
     }
 
@@ -192,7 +246,7 @@ impl Machine {
     }
 
     /// The incidents that are not closed, by name.
-    pub fn incidents(&self) -> impl ExactSizeIterator<Item = &Incident> {
+    pub fn incidents(&self) -> impl ExactSizeIterator<Item = &Arc<Incident>> {
         self.incidents.values().map(|run| &run.incident)
     }
 
@@ -227,7 +281,7 @@ impl Machine {
     /// records to a new machine.
     pub fn apply(&mut self, at: &Moment, event: &Event) -> Result<Output> {
         if let Event::Started(started) = event {
-            self.config = Some(read_config(started)?);
+            self.config = Some(Arc::new(read_config(started)?));
         } else if self.config.is_none() && !matches!(event, Event::TailRepaired(_)) {
             return Err(Error::new(ErrorKind::InvalidInput, "engine", "the engine has not started"));
         }
@@ -314,7 +368,7 @@ impl Machine {
                 *self = Self { illegal: Some(illegal), ..before };
                 // The gate has answered, whatever follows from it.
                 if let GateFact::Intent(Intent { step, .. }) | GateFact::Refused { step, .. } = fact {
-                    self.forget_commands(|c| matches!(c, Command::Send { step: other, .. } if other == step));
+                    self.forget_commands(step, |c| matches!(c, Command::Send { .. }));
                 }
                 Output::default()
             }
@@ -355,11 +409,11 @@ impl Machine {
     /// What waited for a dropped event waits no more: else the timer would run out again at once, and a command would never end.
     fn give_up_on(&mut self, timer: Option<&str>, command: Option<CommandId>) {
         if let Some(timer) = timer {
-            self.timers.stop_where(|key| key.text() == timer);
+            self.timers.stop_text(timer);
         }
-        let Some((command, _)) = command.and_then(|id| self.outstanding.remove(&id)) else { return };
+        let Some(waiting) = command.and_then(|id| self.outstanding.remove(id)) else { return };
         if let Command::Diagnose { incident, .. } | Command::Classify { incident } | Command::Plan { incident, .. } =
-            command
+            waiting.command
         {
             self.hand_over(&incident, "the answer about it was dropped, because an illegal fact followed from it");
         }
@@ -371,12 +425,13 @@ impl Machine {
         let Some(plan) = plan else { return };
         self.isolated.insert(plan.clone());
         let Some(incident) = self.kernel.plan(plan).map(|entry| entry.incident.clone()) else { return };
-        let sent = |command: &Command| match command {
-            Command::Send { step, .. } if step.plan == *plan => Some(step.clone()),
-            _ => None,
-        };
-        let held_back: Vec<StepRef> = self.outstanding.values().filter_map(|(command, _)| sent(command)).collect();
-        self.forget_commands(|command| sent(command).is_some());
+        let is_send = |command: &Command| matches!(command, Command::Send { .. });
+        let steps = self.kernel.plan(plan).into_iter().flat_map(|entry| entry.steps.keys());
+        let steps = steps.map(|step| StepRef { plan: plan.clone(), step: step.clone() });
+        let held_back: Vec<StepRef> = steps.filter(|step| self.waits_for(step, is_send)).collect();
+        for step in &held_back {
+            self.forget_commands(step, is_send);
+        }
         if let Some(run) = self.incidents.get_mut(&incident).and_then(|run| run.run.as_mut()) {
             run.taking_back = false;
         }
@@ -409,23 +464,29 @@ impl Machine {
     fn command_again(&mut self, command: Command, failures: u32) {
         self.n_commands += 1;
         let id = CommandId(self.n_commands);
-        self.outstanding.insert(id, (command.clone(), failures));
+        self.outstanding.insert(id, command.clone(), failures);
         self.out.commands.push(Ordered { id, command });
     }
 
-    /// Whether a command for which `wanted` says so waits for its answer.
-    pub(crate) fn waits_for(&self, wanted: impl Fn(&Command) -> bool) -> bool {
-        self.outstanding.values().any(|(command, _)| wanted(command))
+    /// Whether a command about `subject` for which `wanted` says so waits for its answer.
+    pub(crate) fn waits_for(&self, subject: impl Into<Subject>, wanted: impl Fn(&Command) -> bool) -> bool {
+        self.outstanding.about(&subject.into()).any(|(_, command)| wanted(command))
     }
 
     /// Whether the answer of that command is still waited for.
     pub(crate) fn is_outstanding(&self, command: CommandId) -> bool {
-        self.outstanding.contains_key(&command)
+        self.outstanding.get(command).is_some()
     }
 
-    /// Forgets commands; their answers, should they come, are passed over.
-    pub(crate) fn forget_commands(&mut self, unwanted: impl Fn(&Command) -> bool) {
-        self.outstanding.retain(|_, (command, _)| !unwanted(command));
+    /// Forgets commands about `subject`; their answers, should they come, are passed over.
+    pub(crate) fn forget_commands(&mut self, subject: impl Into<Subject>, unwanted: impl Fn(&Command) -> bool) {
+        let subject = subject.into();
+        let about = self.outstanding.about(&subject);
+        let ids: Vec<CommandId> = about.filter(|(_, command)| unwanted(command)).map(|(id, _)| id).collect();
+        for id in ids {
+            self.outstanding.remove(id);
+            self.timers.stop(&TimerKey::Again(id));
+        }
     }
 
     pub(crate) fn degraded(&mut self, what: impl Into<String>, because: impl Into<String>) {
@@ -475,12 +536,13 @@ impl Machine {
 
     /// An answer: it must belong to a command that waits, or it is too late and passed over.
     fn on_reported(&mut self, id: CommandId, report: &Report) {
-        let Some((command, failures)) = self.outstanding.remove(&id) else { return };
+        let Some(Waiting { command, failures }) = self.outstanding.remove(id) else { return };
         match (command, report) {
             (command, Report::Failed(failure)) => self.on_failed(command, failures, failure),
             (Command::Correlate { anomalies }, Report::Correlated { groupings, intervals }) => {
                 self.intervals.extend(intervals.iter().cloned());
                 self.on_correlated(&anomalies, groupings);
+                self.correlate();
             }
             (Command::Diagnose { incident, .. }, Report::Diagnosed(hypothesis)) => {
                 self.on_diagnosed(&incident, hypothesis)
@@ -543,13 +605,13 @@ impl Machine {
         self.n_commands += 1;
         let id = CommandId(self.n_commands);
         let delay_ms = backoff::delay_ms(&self.settings(), &id.0.to_string(), failures);
-        self.outstanding.insert(id, (command, failures));
+        self.outstanding.insert(id, command, failures);
         self.start_timer(TimerKey::Again(id), delay_ms);
     }
 
     fn give_again(&mut self, id: CommandId) {
-        if let Some((command, _)) = self.outstanding.get(&id) {
-            self.out.commands.push(Ordered { id, command: command.clone() });
+        if let Some(command) = self.outstanding.get(id).cloned() {
+            self.out.commands.push(Ordered { id, command });
         }
     }
 
@@ -572,24 +634,27 @@ impl Machine {
     /// After a start every wait begins anew, every question is asked again, and what was in flight is settled.
     fn on_started(&mut self, forgetful: &[PartName]) {
         if let Some(now) = self.now.clone() {
-            self.timers.restart(&now);
+            self.timers.restart(&now, |key| matches!(key, TimerKey::Again(_)));
         }
-        let again: Vec<Command> = std::mem::take(&mut self.outstanding)
-            .into_values()
-            .map(|(command, _)| command)
-            // What was in flight is settled by its class from the beginning, and only then probed or sent again.
-            .filter(|command| !matches!(command, Command::Send { .. } | Command::Probe { .. }))
-            .collect();
-        self.timers.stop_where(|key| matches!(key, TimerKey::Again(_)));
-        for command in again {
-            self.command(command);
+        let again = std::mem::take(&mut self.outstanding);
+        // What was in flight is settled by its class from the beginning, and only then probed or sent again.
+        let again =
+            again.iter().filter(|(_, command)| !matches!(command, Command::Send { .. } | Command::Probe { .. }));
+        for (_, command) in again {
+            self.command(command.clone());
         }
         // How long a success had lasted was measured on another clock, or not at all meanwhile.
         let now_ns = self.mono_ns();
-        let plans = self.incidents.values_mut().filter_map(|run| run.run.as_mut());
-        for verify in plans.flat_map(|plan| plan.verifying.values_mut()) {
-            (verify.held_since, verify.began_mono_ns) = (None, now_ns);
+        let verifies = |run: &IncidentRun| run.run.as_ref().is_some_and(|plan| !plan.verifying.is_empty());
+        let verifying: Vec<IncidentId> =
+            self.incidents.iter().filter(|(_, run)| verifies(run)).map(|(id, _)| id.clone()).collect();
+        for id in verifying {
+            let plan = self.incidents.get_mut(&id).and_then(|run| run.run.as_mut());
+            for verify in plan.into_iter().flat_map(|plan| plan.verifying.values_mut()) {
+                (verify.held_since, verify.began_mono_ns) = (None, now_ns);
+            }
         }
+        self.settle_doubt();
         self.recover_steps();
         self.await_forgotten(forgetful);
     }
@@ -758,7 +823,7 @@ impl Machine {
         for (timer, due) in self.timers.all() {
             let _ = write!(text, "; {timer} in {}", due.saturating_sub(now.mono_ns));
         }
-        for (command, _) in self.outstanding.values() {
+        for (_, command) in self.outstanding.iter() {
             let _ = write!(text, "; {}", name_of(command));
         }
         text

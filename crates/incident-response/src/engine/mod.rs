@@ -13,12 +13,15 @@ pub(crate) mod replay;
 pub(crate) mod status;
 
 mod backoff;
+mod believe;
+mod checkpoint;
 mod detectors;
 mod guard;
 mod heartbeat;
 #[cfg(test)]
 mod model;
 mod observe;
+mod outstanding;
 mod perform;
 mod polls;
 mod shell;

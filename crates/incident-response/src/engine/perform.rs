@@ -6,17 +6,19 @@ use std::time::Duration;
 
 use ir_core::journal::{Event, Intent, Report};
 use ir_core::kernel::{AuthorizeRequest, Fence, PermitWatch};
+use ir_core::persistent::PersistentMap;
 use ir_core::{
-    ActionName, Approver, Attempt, AttemptResult, Case, Catalogue, Check, Classifier, CorrelationInput, Correlator,
-    Ctx, Diagnoser, Digest, Direction, EntityId, Error, ErrorKind, Execution, Executor, Failure, IncidentId, Lesson,
-    LessonStore, Pace, PartName, Permit, PlanInput, Planned, Planner, Precondition, Probe, Probed, Provenance, Result,
-    StepRef, Topology, UNKNOWN_CLASS, Verifier,
+    ActionName, AnomalyId, Approver, Attempt, AttemptResult, Case, Catalogue, Change, Check, Classifier,
+    CorrelationInput, Correlator, Ctx, Diagnoser, Digest, Direction, EntityId, Error, ErrorKind, Execution, Executor,
+    Failure, HypothesisId, Incident, IncidentId, Lesson, LessonStore, Pace, PartName, Permit, Placement, PlanInput,
+    Planned, Planner, Precondition, Probe, Probed, Provenance, Result, StepRef, Timestamp, Topology, UNKNOWN_CLASS,
+    Verification, Verifier,
 };
 use ir_detect::observations::ObservationStore;
 
 use super::command::{Command, Ordered};
 use super::guard::{as_recorded, guarded, noted, shortened};
-use super::machine::Machine;
+use super::machine::{IncidentRun, Machine, Pending};
 
 /// How much history a diagnoser and a verifier see at least.
 const HISTORY: Duration = Duration::from_secs(15 * 60);
@@ -52,16 +54,61 @@ pub(crate) enum Performed {
 /// A command with everything it needs from the machine, so that it can run beside the loop.
 #[derive(Debug)]
 pub(crate) enum Job {
-    Correlate(CorrelationInput),
-    Diagnose(Box<Case>),
+    Correlate(Box<Uncorrelated>),
+    Diagnose { id: HypothesisId, incident: Arc<Incident>, until: Timestamp, window: Duration },
     Classify(Box<(ir_core::Incident, ir_core::Hypothesis)>),
     Plan(Box<PlanInput>),
     Preview(ir_core::Call),
     Ask { request: Box<ir_core::ApprovalRequest>, delivered: Vec<PartName> },
     Send { step: StepRef, direction: Direction, call: ir_core::Call },
     Probe { probe: Box<Probe>, inverse: Option<ir_core::Call> },
-    Verify(Box<Check>),
+    Verify(Box<Unverified>),
     Keep(Box<Lesson>),
+}
+
+/// What waits for an incident, and all that the correlator may go by. Shared with the machine, and put together beside the loop.
+#[derive(Debug)]
+pub(crate) struct Uncorrelated {
+    asked: BTreeSet<AnomalyId>,
+    pending: PersistentMap<AnomalyId, Pending>,
+    open: PersistentMap<IncidentId, IncidentRun>,
+    changes: Arc<Vec<Change>>,
+    intervals: PersistentMap<EntityId, u64>,
+}
+
+/// A step whose success is measured, without the observations: they are cut beside the loop.
+#[derive(Debug)]
+pub(crate) struct Unverified {
+    step: StepRef,
+    call: ir_core::Call,
+    verification: Verification,
+    applied: Timestamp,
+    incident: Arc<Incident>,
+    until: Timestamp,
+    window: Duration,
+}
+
+impl Unverified {
+    /// The target, what the limits are about, and what was sick.
+    fn concerned(&self) -> BTreeSet<EntityId> {
+        let limits = self.verification.limits.iter().filter_map(|limit| limit.entity.as_ref());
+        let sick = self.incident.anomalies.iter().map(|anomaly| &anomaly.entity);
+        [&self.call.target].into_iter().chain(limits).chain(sick).cloned().collect()
+    }
+}
+
+/// Whatever may have to do with an incident: what is sick or blamed, all that it depends on, and all that depends on it.
+fn concerned(topology: &Topology, incident: &Incident) -> BTreeSet<EntityId> {
+    let named = incident.anomalies.iter().flat_map(|anomaly| [Some(&anomaly.entity), anomaly.peer.as_ref()]).flatten();
+    let named: BTreeSet<&EntityId> = named.collect();
+    named.into_iter().flat_map(|entity| topology.concerned_by(entity)).cloned().collect()
+}
+
+impl Job {
+    /// Whether it only computes, for as long as there is much to look at.
+    pub(crate) const fn thinks(&self) -> bool {
+        matches!(self, Self::Correlate(_) | Self::Diagnose { .. } | Self::Classify(_) | Self::Plan(_))
+    }
 }
 
 impl Parts {
@@ -70,28 +117,29 @@ impl Parts {
         let run = |id: &IncidentId| machine.incidents.get(id);
         let now = machine.wall();
         Some(match command {
-            Command::Correlate { anomalies } => Job::Correlate(CorrelationInput {
-                anomalies: anomalies.clone(),
-                open: machine.incidents().cloned().collect(),
+            Command::Correlate { anomalies } => Job::Correlate(Box::new(Uncorrelated {
+                asked: anomalies.clone(),
+                pending: machine.pending.clone(),
+                open: machine.incidents.clone(),
                 changes: machine.changes.clone(),
-                topology: self.topology.clone(),
-            }),
-            Command::Diagnose { incident, hypothesis } => Job::Diagnose(Box::new(Case {
+                intervals: machine.intervals.clone(),
+            })),
+            Command::Diagnose { incident, hypothesis } => Job::Diagnose {
                 id: hypothesis.clone(),
                 incident: run(incident)?.incident.clone(),
-                topology: self.topology.clone(),
-                observations: self.store.cut(now, history(machine, incident, Duration::ZERO)),
-            })),
+                until: now,
+                window: history(machine, incident, Duration::ZERO),
+            },
             Command::Classify { incident } => {
                 let run = run(incident)?;
-                Job::Classify(Box::new((run.incident.clone(), run.hypothesis.clone()?)))
+                Job::Classify(Box::new((Incident::clone(&run.incident), run.hypothesis.clone()?)))
             }
             Command::Plan { incident, plan, playbook } => {
                 let run = run(incident)?;
                 Job::Plan(Box::new(PlanInput {
                     playbook: playbook.clone(),
                     id: plan.clone(),
-                    incident: run.incident.clone(),
+                    incident: Incident::clone(&run.incident),
                     hypothesis: run.hypothesis.clone()?,
                     classification: run.incident.classification.clone()?,
                     topology: self.topology.clone(),
@@ -110,14 +158,15 @@ impl Parts {
                 let probe = Box::new(Probe { call: call.clone(), key: *key, fence });
                 Job::Probe { probe, inverse: entry.inverse.clone().filter(|_| is_do) }
             }
-            Command::Verify { step, incident, call, verification, applied } => Job::Verify(Box::new(Check {
+            Command::Verify { step, incident, call, verification, applied } => Job::Verify(Box::new(Unverified {
                 step: step.clone(),
                 call: call.clone(),
                 verification: verification.clone(),
                 applied: *applied,
                 incident: run(incident)?.incident.clone(),
+                until: now,
                 // All that was scraped since the effect counts.
-                observations: self.store.cut(now, history(machine, incident, now.since(*applied))),
+                window: history(machine, incident, now.since(*applied)),
             })),
             Command::Keep { lesson } => Job::Keep(lesson.clone()),
         })
@@ -138,13 +187,37 @@ impl Parts {
 
     async fn answer(&self, ctx: &Ctx, job: Job) -> Result<Answered> {
         let report = match job {
-            Job::Correlate(input) => {
+            Job::Correlate(about) => {
                 let part = &self.correlator;
-                let groupings = ctx.run(part.name(), part.correlate(ctx, &input)).await?;
-                Report::Correlated { groupings, intervals: self.intervals(&input) }
+                let input = CorrelationInput {
+                    anomalies: about
+                        .asked
+                        .iter()
+                        .filter_map(|id| about.pending.get(id))
+                        .map(|p| p.anomaly.clone())
+                        .collect(),
+                    open: about.open.values().map(|run| run.incident.clone()).collect(),
+                    changes: about.changes.to_vec(),
+                    topology: self.topology.clone(),
+                };
+                let mut groupings = ctx.run(part.name(), part.correlate(ctx, &input)).await?;
+                // Only what is new is recorded: an anomaly that is left out as before, and an interval that is as before, are not.
+                groupings.retain(|grouping| {
+                    let known = about.pending.get(&grouping.anomaly).and_then(|pending| pending.ignored.as_ref());
+                    grouping.into != Placement::Ignore || known != Some(&grouping.because)
+                });
+                let mut intervals = self.intervals(&input);
+                intervals.retain(|(entity, interval_ms)| about.intervals.get(entity) != Some(interval_ms));
+                Report::Correlated { groupings, intervals }
             }
-            Job::Diagnose(case) => {
+            Job::Diagnose { id, incident, until, window } => {
                 let part = &self.diagnoser;
+                let case = Case {
+                    id,
+                    observations: self.store.cut_of(&concerned(&self.topology, &incident), until, window),
+                    incident: Arc::unwrap_or_clone(incident),
+                    topology: self.topology.clone(),
+                };
                 Report::Diagnosed(ctx.run(part.name(), part.diagnose(ctx, &case)).await?)
             }
             Job::Classify(about) => {
@@ -200,13 +273,15 @@ impl Parts {
                 };
                 Report::Probed { probed, after }
             }
-            Job::Verify(check) => {
+            Job::Verify(about) => {
                 let part = &self.verifier;
+                let concerned = about.concerned();
+                let Unverified { step, call, verification, applied, incident, until, window } = *about;
+                let observations = self.store.cut_of(&concerned, until, window);
+                let incident = Arc::unwrap_or_clone(incident);
+                let check = Check { step, call, verification, applied, incident, observations };
                 let verified = ctx.run(part.name(), part.verify(ctx, &check)).await?;
-                let limits = check.verification.limits.iter().filter_map(|limit| limit.entity.as_ref());
-                let sick = check.incident.anomalies.iter().map(|anomaly| &anomaly.entity);
-                let concerned = [&check.call.target].into_iter().chain(limits).chain(sick);
-                Report::Verified { verified, pace: Pace::of(&check.observations, concerned, check.applied) }
+                Report::Verified { verified, pace: Pace::of(&check.observations, concerned.iter(), applied) }
             }
             Job::Keep(lesson) => {
                 if let Some(part) = &self.lessons {
@@ -251,10 +326,9 @@ impl Parts {
     /// How often the entities of these anomalies, and those next to them, are scraped.
     fn intervals(&self, input: &CorrelationInput) -> Vec<(EntityId, u64)> {
         let sick: BTreeSet<&EntityId> = input.anomalies.iter().map(|anomaly| &anomaly.entity).collect();
-        let near =
-            self.topology.dependencies().iter().filter(|edge| sick.contains(&edge.from) || sick.contains(&edge.to));
-        let near: BTreeSet<&EntityId> =
-            near.flat_map(|edge| [&edge.from, &edge.to]).chain(sick.iter().copied()).collect();
+        let below = sick.iter().flat_map(|entity| self.topology.dependencies_of(entity)).map(|edge| &edge.to);
+        let above = sick.iter().flat_map(|entity| self.topology.dependents_of(entity)).map(|edge| &edge.from);
+        let near: BTreeSet<&EntityId> = below.chain(above).chain(sick.iter().copied()).collect();
         let interval_ms = |entity: &EntityId| {
             let usual = self.store.interval_of_entity(entity)?;
             Some((entity.clone(), u64::try_from(usual.as_millis()).unwrap_or(u64::MAX)))

@@ -1,13 +1,13 @@
 //! Replay: the same machine fed with recorded events must come to the same facts, byte for byte.
 
-use std::collections::VecDeque;
-use std::time::Duration;
+use std::collections::{BTreeMap, VecDeque};
 
-use ir_core::journal::{Body, Event, Fact, GateFact, Journal, ReadFrom, Record, Resolved, canonical};
+use ir_core::journal::{Body, Checkpoint, Event, Fact, GateFact, Journal, ReadFrom, Record, Resolved, canonical};
 use ir_core::kernel::{self, AuthorizeRequest};
-use ir_core::{Ctx, Error, ErrorKind, Moment, Result};
+use ir_core::{Ctx, Error, ErrorKind, IncidentId, IncidentState, Moment, Result};
 use serde::Serialize;
 
+use super::checkpoint::{self, Memory};
 use super::command::{Command, Ordered};
 use super::machine::{Machine, takes};
 
@@ -45,6 +45,11 @@ pub struct ReplayReport {
 #[derive(Debug, Default)]
 pub(crate) struct Replayer {
     machine: Machine,
+    memory: Memory,
+    /// At a start the records are the truth, and a difference ends nothing: `None` for a replay.
+    truth: Option<Truth>,
+    /// Some facts are recorded in other words than this version has for them.
+    other_words: bool,
     /// Facts the machine came to and that must stand next in the journal, with the moment they belong to.
     owed: VecDeque<(Moment, Fact)>,
     /// Commands of the last apply: when the process ended right after, they were never performed.
@@ -53,8 +58,35 @@ pub(crate) struct Replayer {
 }
 
 impl Replayer {
+    /// For a start: what is recorded is true, whatever this version comes to.
+    pub(crate) fn believing() -> Self {
+        Self { truth: Some(Truth::default()), ..Self::default() }
+    }
+
+    /// How many records were fed.
+    pub(crate) const fn n_records(&self) -> u64 {
+        self.report.records
+    }
+
     /// Takes the next record; an error is the first difference, or a record that cannot be applied.
     pub(crate) fn feed(&mut self, record: &Record) -> Result<()> {
+        let fed = self.feed_machine(record);
+        self.memory.note(record);
+        let Some(truth) = &mut self.truth else { return fed };
+        truth.note(record);
+        match fed {
+            // A checkpoint of another form is for the reader: there is another way.
+            Err(error) if error.kind() == ErrorKind::Unsupported => Err(error),
+            Err(error) => {
+                self.owed.clear();
+                truth.doubt(record.seq, &error);
+                Ok(())
+            }
+            Ok(()) => Ok(()),
+        }
+    }
+
+    fn feed_machine(&mut self, record: &Record) -> Result<()> {
         self.report.records += 1;
         if takes(record) && !self.owed.is_empty() && !is_restart(record) {
             let owed = self.owed.pop_front().map(|(_, fact)| text(&fact)).unwrap_or_default();
@@ -69,6 +101,7 @@ impl Replayer {
                 let output = self.machine.apply(&record.at, event)?;
                 self.owe(&record.at, output.facts, output.commands);
             }
+            Body::Gate(GateFact::Checkpoint(checkpoint)) => self.take_checkpoint(record, checkpoint)?,
             Body::Gate(fact) => {
                 self.check_gate(record, fact)?;
                 let output = self.machine.absorb(&record.at, fact);
@@ -78,12 +111,41 @@ impl Replayer {
                 self.report.decided += 1;
                 match self.owed.pop_front() {
                     Some((at, owed)) if owed == *fact && at == record.at => {}
+                    // Other words for the same are no other conclusion.
+                    Some((at, owed)) if at == record.at && self.truth.is_some() && says_the_same(&owed, fact) => {
+                        self.other_words = true;
+                    }
                     Some((_, owed)) => return Err(self.differs(record, text(&owed))),
                     None => return Err(self.differs(record, "nothing".to_owned())),
                 }
             }
             Body::Spilled { .. } => {
                 return Err(Error::new(ErrorKind::InvalidInput, "replay", "a record without its content"));
+            }
+        }
+        Ok(())
+    }
+
+    /// The first record of all is where the machine begins; every other one must say what the machine has come to.
+    fn take_checkpoint(&mut self, record: &Record, checkpoint: &Checkpoint) -> Result<()> {
+        if self.report.records == 1 {
+            (self.machine, self.memory) = checkpoint::load(&record.at, checkpoint)?;
+            if let Some(truth) = &mut self.truth {
+                truth.open = self.machine.incidents().map(|incident| (incident.id.clone(), incident.state)).collect();
+            }
+            self.sends = self.machine.outstanding.sends().collect();
+            return Ok(());
+        }
+        self.report.decided += 1;
+        let (engine, config) = checkpoint::store(&self.machine, &self.memory)?;
+        let kernel = serde_json::to_value(self.machine.kernel())
+            .map_err(|error| Error::new(ErrorKind::InvalidInput, "replay", error.to_string()))?;
+        for (recorded, replayed) in
+            [(&checkpoint.kernel, kernel), (&checkpoint.engine, engine), (&checkpoint.config, config)]
+        {
+            let recorded = recorded.here()?;
+            if text(recorded) != text(&replayed) {
+                return Err(self.differs_in(record.seq, text(recorded), text(&replayed)));
             }
         }
         Ok(())
@@ -125,17 +187,97 @@ impl Replayer {
     }
 
     fn differs(&mut self, record: &Record, replayed: String) -> Error {
-        let difference = Difference { seq: record.seq, recorded: text(&record.body), replayed };
+        self.differs_in(record.seq, text(&record.body), replayed)
+    }
+
+    fn differs_in(&mut self, seq: u64, recorded: String, replayed: String) -> Error {
+        let difference = Difference { seq, recorded, replayed };
         let message = difference.to_string();
         self.report.difference = Some(difference);
         Error::new(ErrorKind::Conflict, "replay", message)
     }
 
-    /// The machine as it stands after the last record, and the facts that the last process came to and did not write. They
-    /// must be written first, each at its moment.
-    pub(crate) fn finish(self) -> (Machine, VecDeque<(Moment, Fact)>) {
-        (self.machine, self.owed)
+    /// The machine as it stands after the last record, what stands beside it, and the facts that the last process came to and did not
+    /// write. They must be written first, each at its moment. `kernel` is the fold of the records: at a start it is what counts.
+    pub(crate) fn finish(mut self, kernel: &kernel::State) -> Found {
+        if self.other_words {
+            self.machine.kernel = kernel.clone();
+        }
+        let doubt = self.truth.and_then(|truth| truth.reconcile(&mut self.machine, kernel));
+        if doubt.is_some() {
+            self.owed.clear();
+        }
+        Found { machine: self.machine, memory: self.memory, owed: self.owed, doubt }
     }
+}
+
+/// What a start found in the journal.
+#[derive(Debug)]
+pub(crate) struct Found {
+    pub(crate) machine: Machine,
+    pub(crate) memory: Memory,
+    pub(crate) owed: VecDeque<(Moment, Fact)>,
+    /// Where this version comes to other conclusions than the one that wrote the journal, and what was done about it.
+    pub(crate) doubt: Option<String>,
+}
+
+/// What the records say, beside the kernel's state, and where the machine came to something else.
+#[derive(Debug, Default)]
+struct Truth {
+    /// The incidents that are open by what is recorded.
+    open: BTreeMap<IncidentId, IncidentState>,
+    doubt: Option<(u64, String)>,
+}
+
+impl Truth {
+    fn note(&mut self, record: &Record) {
+        match &record.body {
+            Body::Fact(Fact::IncidentOpened { incident, .. }) => {
+                self.open.insert(incident.clone(), IncidentState::Open);
+            }
+            Body::Fact(Fact::IncidentMoved { incident, to: IncidentState::Closed, .. }) => {
+                self.open.remove(incident);
+            }
+            Body::Fact(Fact::IncidentMoved { incident, to, .. }) => {
+                self.open.insert(incident.clone(), *to);
+            }
+            _ => {}
+        }
+    }
+
+    fn doubt(&mut self, seq: u64, error: &Error) {
+        tracing::warn!(seq, %error, "this version comes to something else than what is recorded");
+        self.doubt.get_or_insert_with(|| (seq, error.to_string()));
+    }
+
+    /// Makes the machine believe the records. An incident of which it thinks otherwise goes to a person.
+    fn reconcile(self, machine: &mut Machine, kernel: &kernel::State) -> Option<String> {
+        let (seq, because) = self.doubt?;
+        let because =
+            format!("from record {seq} on this version comes to other conclusions than are recorded ({because})");
+        machine.believe(kernel, &self.open, &because);
+        Some(because)
+    }
+}
+
+/// Whether two facts differ only in the words of their reasons.
+fn says_the_same(a: &Fact, b: &Fact) -> bool {
+    fn without_words(value: &mut serde_json::Value) {
+        match value {
+            serde_json::Value::Object(fields) => {
+                fields.remove("because");
+                fields.values_mut().for_each(without_words);
+            }
+            serde_json::Value::Array(items) => items.iter_mut().for_each(without_words),
+            _ => {}
+        }
+    }
+    let strip = |fact: &Fact| {
+        let mut value = serde_json::to_value(fact).ok()?;
+        without_words(&mut value);
+        Some(value)
+    };
+    strip(a).is_some_and(|a| strip(b) == Some(a))
 }
 
 /// Records that may come although facts are owed: the process before ended in between, and the next one writes them first.
@@ -146,24 +288,6 @@ fn is_restart(record: &Record) -> bool {
 fn text<T: Serialize>(value: &T) -> String {
     canonical::to_bytes(value)
         .map_or_else(|error| error.to_string(), |bytes| String::from_utf8_lossy(&bytes).into_owned())
-}
-
-/// The machine as it stands after the last record of `journal`. One page is waited for no longer than `within`.
-pub(crate) async fn machine_of(ctx: &Ctx, journal: &dyn Journal, within: Duration) -> Result<Machine> {
-    let mut replayer = Replayer::default();
-    let mut next = 1;
-    loop {
-        let ctx = &ctx.with_timeout(within);
-        let page = ctx.run("engine", journal.read(ctx, &ReadFrom { seq: next, max: 512 })).await?;
-        if page.records.is_empty() {
-            return Ok(replayer.finish().0);
-        }
-        for stored in &page.records {
-            let record = Resolved(journal).decode(ctx, stored).await?;
-            next = record.seq + 1;
-            replayer.feed(&record)?;
-        }
-    }
 }
 
 /// Replays a whole journal offline.

@@ -14,6 +14,7 @@ use ir_core::{
 use tokio::sync::{broadcast, mpsc, watch};
 use tokio::task::JoinSet;
 
+use super::checkpoint::{self, Memory};
 use super::command::{Command, Ordered};
 use super::detectors::nanos;
 use super::guard::as_recorded;
@@ -22,11 +23,18 @@ use super::heartbeat::{Beat, Heartbeats};
 use super::machine::{Illegal, Machine, bodies, describe_event};
 use super::observe::{Cycle, Judgements, Observer};
 use super::perform::{Attempted, Parts, Performed, execute, failure};
-use super::replay::machine_of;
 use super::status::{DetectorStatus, Status, StepStatus};
 
-/// Rounds in which nothing was found are recorded together, at most this far apart.
-const QUIET_ROUNDS_NS: u64 = 5_000_000_000;
+/// Poll cycles of which nothing came are recorded together, at most this far apart. A failure that goes on, or comes and goes, is
+/// recorded as often.
+const QUIET_CYCLES_NS: u64 = 300_000_000_000;
+/// A start reads at most so many records, unless the process before was killed between two turns of its loop.
+const CHECKPOINT_EVERY: u64 = 5_000;
+/// The status is published at most so often, because that costs more, the more incidents are open.
+const PUBLISH_EVERY_NS: u64 = 20_000_000;
+const PUBLISH_PER_INCIDENT_NS: u64 = 50_000;
+/// Commands that only think are performed so many at a time: a mass of incidents must not keep the loop from its turn.
+const MAX_THINKING: usize = 16;
 /// How long in-flight effects are waited for beyond their deadline when the engine ends.
 const GRACE_NS: u64 = 1_000_000_000;
 /// A loop that has nothing to do comes round that often, so that its heartbeat shows that it could.
@@ -42,6 +50,7 @@ pub(crate) struct Shell {
     pub(crate) sinks: Vec<Arc<dyn AuditSink>>,
     pub(crate) observer: Option<Observer>,
     pub(crate) judgements: Judgements,
+    pub(crate) memory: Memory,
     pub(crate) ctx: Ctx,
     pub(crate) stop: Stop,
     pub(crate) requests: mpsc::Receiver<Envelope>,
@@ -51,7 +60,6 @@ pub(crate) struct Shell {
     /// What executors get: it is stopped before everything else.
     pub(crate) effects_ctx: Ctx,
     pub(crate) effects_stop: Stop,
-    pub(crate) append_within: Duration,
     pub(crate) shutdown_within_ns: u64,
     pub(crate) heartbeats: Heartbeats,
     pub(crate) work: Work,
@@ -64,7 +72,7 @@ pub(crate) struct Shell {
 pub(crate) struct Work {
     jobs: JoinSet<Performed>,
     /// The command each job answers.
-    commands: HashMap<tokio::task::Id, CommandId>,
+    commands: HashMap<tokio::task::Id, Begun>,
     effects: JoinSet<Event>,
     /// The attempt that each effect is, and the other end of its permit.
     sent: HashMap<tokio::task::Id, (ir_core::journal::Intent, PermitWatch)>,
@@ -75,6 +83,16 @@ pub(crate) struct Work {
     dropped: u64,
     rounds: u64,
     failing: Vec<Failure>,
+    /// When what failed, or lost signals, was recorded last, by component.
+    told: HashMap<String, u64>,
+    /// Thinking that waits for its turn.
+    thinking: VecDeque<(Ordered, super::perform::Job)>,
+    n_thinking: usize,
+    /// The status has changed since it was published; when it may be again.
+    unpublished: bool,
+    publish_at: u64,
+    since_checkpoint: u64,
+    damage: Option<String>,
     n_records: u64,
     detectors: Vec<DetectorStatus>,
     /// Since the observer ended: why, and until when what is in flight may still be settled.
@@ -82,6 +100,20 @@ pub(crate) struct Work {
     /// The engine is ending: nothing that follows from an event is begun any more.
     stopping: bool,
     waits_for: Vec<StepRef>,
+}
+
+/// A job under way.
+#[derive(Debug)]
+struct Begun {
+    command: CommandId,
+    thinks: bool,
+}
+
+impl Work {
+    /// At a start that read so many records.
+    pub(crate) fn after(n_read: u64) -> Self {
+        Self { since_checkpoint: n_read, ..Self::default() }
+    }
 }
 
 /// What became of an event.
@@ -107,7 +139,9 @@ impl Shell {
             let beat = self.heartbeats.add(format!("audit {}", sink.name()), &self.ctx);
             background.spawn(feed(self.ctx.clone(), self.journal.clone(), sink, self.records.subscribe(), beat));
         }
-        let ran = self.turn(started, Sight { cycles, observing: &mut observing }, &beat, stop).await;
+        let (damage_in, damage) = mpsc::channel(1);
+        background.spawn(verify_older(self.ctx.clone(), self.journal.clone(), self.gate.began_at(), damage_in));
+        let ran = self.turn(started, Sight { cycles, observing: &mut observing, damage }, &beat, stop).await;
         // Executors hear of it first, whatever it is that ends the engine.
         self.effects_stop.stop();
         self.finish(&beat).await;
@@ -134,7 +168,10 @@ impl Shell {
                 self.take(event).await?;
             }
             beat.beat(&self.ctx);
-            self.publish();
+            if self.work.since_checkpoint >= CHECKPOINT_EVERY {
+                self.checkpoint().await?;
+            }
+            self.publish_when_due();
             if let Some((failure, until)) = &self.work.blind
                 && (self.ctx.now().mono_ns >= *until || self.gate.state().steps().all(|(_, step)| step.open.is_none()))
             {
@@ -144,7 +181,8 @@ impl Shell {
             let due = timer.as_ref().map_or(u64::MAX, |(_, due)| *due);
             let blind_until = self.work.blind.as_ref().map_or(u64::MAX, |(_, until)| *until);
             let idle_until = self.ctx.now().mono_ns.saturating_add(nanos(BEAT_EVERY));
-            let wake = due.min(renew_at).min(blind_until).min(idle_until);
+            let publish_at = if self.work.unpublished { self.work.publish_at } else { u64::MAX };
+            let wake = due.min(renew_at).min(blind_until).min(idle_until).min(publish_at);
             tokio::select! {
                 biased;
                 () = halt.asked() => self.record_halts().await?,
@@ -158,6 +196,7 @@ impl Shell {
                 Some(request) = self.requests.recv() => self.request(request).await?,
                 Some(done) = self.work.jobs.join_next_with_id() => self.job_ended(done).await?,
                 Some(cycle) = sight.cycles.recv() => self.see(cycle).await?,
+                Some(damage) = sight.damage.recv() => self.damaged(damage).await?,
                 () = clock.sleep_until(wake) => {
                     let now = self.ctx.now().mono_ns;
                     if now >= renew_at {
@@ -172,13 +211,33 @@ impl Shell {
         }
     }
 
+    /// What was written before the checkpoint that the start began with is not what it was. Nothing acts on it until people have looked.
+    async fn damaged(&mut self, damage: String) -> Result<()> {
+        tracing::error!(damage, "the older part of the journal is damaged");
+        self.gate.halt_handle().halt("engine", format!("the journal is damaged: {damage}"));
+        self.work.damage = Some(damage);
+        self.record_halts().await
+    }
+
+    /// Writes down where everything stands, so that a start need not read what is older.
+    async fn checkpoint(&mut self) -> Result<()> {
+        let (engine, config) = checkpoint::store(&self.machine, &self.memory)?;
+        let record = self.gate.checkpoint(&self.ctx, engine, config).await?;
+        self.tell(vec![record]);
+        self.work.since_checkpoint = 0;
+        Ok(())
+    }
+
     /// Records the start. Where it was dropped, the plan that was in its way is isolated now, so it is taken once more.
     async fn start(&mut self, started: Event) -> Result<()> {
-        let Some(because) = self.take_order(started.clone()).await? else { return Ok(()) };
-        match self.take_order(started).await? {
-            None => Ok(()),
-            Some(_) => Err(ir_core::Error::new(ErrorKind::InvalidInput, "engine", because)),
+        let doubtful = self.machine.doubt.is_some();
+        if let Some(because) = self.take_order(started.clone()).await?
+            && self.take_order(started).await?.is_some()
+        {
+            return Err(ir_core::Error::new(ErrorKind::InvalidInput, "engine", because));
         }
+        // What was doubted once is settled: no later start reads it again.
+        if doubtful { self.checkpoint().await } else { Ok(()) }
     }
 
     /// The observer never ends by itself. Without it nothing is seen, so nothing is begun: what is in flight is settled as far as
@@ -213,7 +272,7 @@ impl Shell {
                 Handled::Recorded(rejected) => return Ok(dropped.or(rejected)),
                 Handled::Illegal(illegal) => {
                     dropped.get_or_insert_with(|| format!("an illegal fact followed from it: {}", illegal.because));
-                    event = self.drop_event(&event, illegal).await?;
+                    event = self.drop_event(&event, illegal)?;
                 }
             }
         }
@@ -221,9 +280,14 @@ impl Shell {
 
     async fn handle(&mut self, event: &Event) -> Result<Handled> {
         let at = self.ctx.now();
+        let before = self.machine.clone();
         let output = match self.machine.apply(&at, event) {
             Ok(output) => output,
-            Err(error) => return self.machine.take_illegal().map(Handled::Illegal).ok_or(error),
+            Err(error) => {
+                let illegal = self.machine.take_illegal();
+                self.machine = before;
+                return illegal.map(Handled::Illegal).ok_or(error);
+            }
         };
         let rejected = output.facts.iter().find_map(|fact| match fact {
             Fact::AnswerRejected { because, .. } | Fact::OrderRejected { because, .. } => Some(because.clone()),
@@ -233,6 +297,7 @@ impl Shell {
             Ok((records, _)) => self.tell(records),
             // The gate refused it and goes on; the machine went ahead of it.
             Err(error) if error.kind() == ErrorKind::InvalidInput && !self.gate.is_broken() => {
+                self.machine = before;
                 return Ok(Handled::Illegal(Illegal { because: error.message().to_owned(), plan: None }));
             }
             Err(error) => return Err(error),
@@ -241,14 +306,12 @@ impl Shell {
         Ok(Handled::Recorded(rejected))
     }
 
-    /// Finds the machine again as it was before `event`, and gives the event that says that it was dropped. The journal is read
-    /// whole for that: what is so rare may take its time, and nothing has to be copied for each event.
-    async fn drop_event(&mut self, event: &Event, illegal: Illegal) -> Result<Event> {
+    /// Gives the event that says that `event` was dropped.
+    fn drop_event(&mut self, event: &Event, illegal: Illegal) -> Result<Event> {
         tracing::error!(because = illegal.because, "an illegal fact: the event is dropped");
         if let Event::Dropped { plan: None, .. } = event {
             return Err(ir_core::Error::new(ErrorKind::InvalidInput, "engine", illegal.because));
         }
-        self.machine = machine_of(&self.ctx, &*self.journal, self.append_within).await?;
         Ok(self.dropped(Some(event), illegal))
     }
 
@@ -302,8 +365,11 @@ impl Shell {
     }
 
     fn tell(&mut self, records: Vec<Record>) {
+        self.work.unpublished = true;
         for record in records {
             self.work.n_records = record.seq;
+            self.work.since_checkpoint += 1;
+            self.memory.note(&record);
             // Nobody listening is no failure.
             let _ = self.records.send(record);
         }
@@ -328,11 +394,10 @@ impl Shell {
                 _ => None,
             };
             match self.parts.job(&self.machine, &order.command, fence) {
-                Some(job) => {
-                    let (parts, ctx, id) = (self.parts.clone(), self.ctx.clone(), order.id);
-                    let task = self.work.jobs.spawn(async move { parts.perform(&ctx, &order, job).await });
-                    self.work.commands.insert(task.id(), id);
+                Some(job) if job.thinks() && self.work.n_thinking >= MAX_THINKING => {
+                    self.work.thinking.push_back((order, job));
                 }
+                Some(job) => self.begin(order, job),
                 None => {
                     let gone = failure("engine", ErrorKind::NotFound, "what it is about is no longer there");
                     self.work.queue.push_back(Event::Reported { command: order.id, report: Report::Failed(gone) });
@@ -342,10 +407,31 @@ impl Shell {
         Ok(())
     }
 
+    fn begin(&mut self, order: Ordered, job: super::perform::Job) {
+        let (parts, ctx, command) = (self.parts.clone(), self.ctx.clone(), order.id);
+        let thinks = job.thinks();
+        self.work.n_thinking += usize::from(thinks);
+        let task = self.work.jobs.spawn(async move { parts.perform(&ctx, &order, job).await });
+        self.work.commands.insert(task.id(), Begun { command, thinks });
+    }
+
+    /// A place is free for what waits to be thought about, unless nobody waits for the answer any more.
+    fn think_on(&mut self) {
+        self.work.n_thinking -= 1;
+        while let Some((order, job)) = self.work.thinking.pop_front() {
+            if self.machine.is_outstanding(order.id) {
+                return self.begin(order, job);
+            }
+        }
+    }
+
     async fn job_ended(&mut self, done: Result<(tokio::task::Id, Performed), tokio::task::JoinError>) -> Result<()> {
         let id = done.as_ref().map_or_else(tokio::task::JoinError::id, |(id, _)| *id);
-        let command = self.work.commands.remove(&id);
-        match (done, command) {
+        let begun = self.work.commands.remove(&id);
+        if begun.as_ref().is_some_and(|begun| begun.thinks) {
+            self.think_on();
+        }
+        match (done, begun.map(|begun| begun.command)) {
             (Ok((_, Performed::Event(event))), _) => self.take(*event).await,
             // A send that is not wanted any more is not authorized, however late the target was read for it.
             (Ok((_, Performed::Prepared { request, executor })), Some(command))
@@ -488,18 +574,27 @@ impl Shell {
         let Cycle { observed: round, detectors } = cycle;
         self.work.detectors = detectors;
         self.work.rounds += 1;
-        // What fails on is recorded when it begins, and then with the quiet rounds.
-        let nothing_new = round.failures == self.work.failing;
-        self.work.failing.clone_from(&round.failures);
-        let dropped: u64 = round.polls.iter().map(|poll| poll.dropped).sum();
-        self.work.dropped += dropped;
-        let quiet = round.anomalies.is_empty() && round.changes.is_empty() && nothing_new && dropped == 0;
         let now = self.ctx.now().mono_ns;
+        self.work.unpublished = true;
+        self.work.failing.clone_from(&round.failures);
+        self.work.dropped += round.polls.iter().map(|poll| poll.dropped).sum::<u64>();
+        // What fails on, and what goes on losing signals, is recorded when it begins, and then with the quiet cycles.
+        let lost = round.polls.iter().filter(|poll| poll.dropped > 0).map(|poll| format!("lost {}", poll.source));
+        let bad = round.failures.iter().map(|failure| format!("{:?} {}", failure.kind, failure.component)).chain(lost);
+        let mut news = false;
+        for bad in bad.collect::<Vec<_>>() {
+            let told = self.work.told.get(&bad).is_some_and(|at| now.saturating_sub(*at) < QUIET_CYCLES_NS);
+            news |= !told;
+            self.work.told.insert(bad, now);
+        }
+        self.work.told.retain(|_, at| now.saturating_sub(*at) < QUIET_CYCLES_NS);
+        // A record that names stored states says how far the sources were read by then.
+        let quiet = round.anomalies.is_empty() && round.changes.is_empty() && round.snapshots.is_empty() && !news;
         let (gathered, since) = match self.work.quiet.take() {
             Some((gathered, since)) => (join(gathered, round), since),
             None => (round, now),
         };
-        if quiet && now.saturating_sub(since) < QUIET_ROUNDS_NS {
+        if quiet && now.saturating_sub(since) < QUIET_CYCLES_NS {
             self.work.quiet = Some((gathered, since));
             return Ok(());
         }
@@ -535,8 +630,12 @@ impl Shell {
                 tracing::error!(%error, "how an effect ended could not be recorded");
             }
         }
-        if let Err(error) = self.leave().await {
-            tracing::error!(%error, "what is left in flight could not be recorded");
+        let left = match self.leave().await {
+            Ok(()) if self.work.since_checkpoint > 0 && !self.gate.is_broken() => self.checkpoint().await,
+            left => left,
+        };
+        if let Err(error) = left {
+            tracing::error!(%error, "how the engine ended could not be recorded");
         }
         self.publish();
     }
@@ -563,7 +662,16 @@ impl Shell {
         self.take(Event::LeftInFlight { steps: left }).await
     }
 
-    fn publish(&self) {
+    /// Publishes the status if it has changed and may be published again.
+    fn publish_when_due(&mut self) {
+        if self.work.unpublished && self.ctx.now().mono_ns >= self.work.publish_at {
+            self.publish();
+        }
+    }
+
+    fn publish(&mut self) {
+        let rest = PUBLISH_EVERY_NS + PUBLISH_PER_INCIDENT_NS * self.machine.incidents().len() as u64;
+        (self.work.unpublished, self.work.publish_at) = (false, self.ctx.now().mono_ns.saturating_add(rest));
         let kernel = self.gate.state();
         let steps = kernel
             .steps()
@@ -593,6 +701,7 @@ impl Shell {
             waits_for: self.work.waits_for.clone(),
             heartbeats: self.heartbeats.read(&**self.ctx.clock()),
             warnings: self.warnings.clone(),
+            damage: self.work.damage.clone(),
         }));
     }
 }
@@ -651,7 +760,39 @@ fn join(mut first: Observed, second: Observed) -> Observed {
 /// What the loop hears from the observer.
 struct Sight<'a> {
     cycles: mpsc::Receiver<Cycle>,
+    /// What is wrong with the older part of the journal.
+    damage: mpsc::Receiver<String>,
     observing: &'a mut JoinSet<()>,
+}
+
+/// Verifies what is older than the record with which the start began, a page at a time beside the engine. Tells of damage only.
+async fn verify_older(ctx: Ctx, journal: Arc<dyn Journal>, before: u64, damage: mpsc::Sender<String>) {
+    use ir_core::journal::{ChainVerifier, ReadFrom};
+    let mut verifier = ChainVerifier::new();
+    let looked = async {
+        while verifier.next_seq() < before {
+            let page = journal.read(&ctx, &ReadFrom { seq: verifier.next_seq(), max: 64 }).await?;
+            if page.records.is_empty() {
+                let seq = verifier.next_seq();
+                return Ok::<_, ir_core::Error>(Some(verifier.fail(seq, "is missing").to_string()));
+            }
+            for stored in &page.records {
+                if let Err(fault) = verifier.push(&stored.hash, &stored.bytes) {
+                    return Ok(Some(fault.to_string()));
+                }
+            }
+            tokio::task::yield_now().await;
+        }
+        Ok(None)
+    };
+    match looked.await {
+        Ok(None) => {}
+        Ok(Some(fault)) => drop(damage.try_send(fault)),
+        // Archived records are verified where they are.
+        Err(error) if error.kind() == ErrorKind::NotFound => {}
+        Err(error) if error.kind() == ErrorKind::InvalidInput => drop(damage.try_send(error.to_string())),
+        Err(error) => tracing::warn!(%error, "the older part of the journal could not be verified"),
+    }
 }
 
 /// Copies committed records to a sink: in order, at least once, and again after a failure.

@@ -1,5 +1,7 @@
 //! What is going on, as plain data for people and consoles.
 
+use std::sync::Arc;
+
 use ir_core::{ApprovalRequest, Direction, Failure, Incident, PartName, PlanId, Problem, StepRef, StepState};
 use serde::Serialize;
 
@@ -13,7 +15,7 @@ pub struct Status {
     /// Records written so far.
     pub records: u64,
     /// Incidents that are not closed.
-    pub incidents: Vec<Incident>,
+    pub incidents: Vec<Arc<Incident>>,
     /// Steps that are not over, and those that wait for a person.
     pub steps: Vec<StepStatus>,
     /// What people are asked.
@@ -38,6 +40,9 @@ pub struct Status {
     /// When each loop came round last, as of this snapshot: the loop `main` publishes it at the end of each of its turns.
     /// [`Handle::heartbeats`](crate::Handle::heartbeats) has the ages of this very moment, also when the main loop hangs.
     pub heartbeats: Vec<Heartbeat>,
+    /// What is wrong with the part of the journal that is older than the checkpoint with which the start began: it is verified beside
+    /// the running engine, and damage halts all effects.
+    pub damage: Option<String>,
     /// What is doubtful in the configuration, as [`Responder::warnings`](crate::Responder::warnings) has it.
     pub warnings: Vec<Problem>,
 }

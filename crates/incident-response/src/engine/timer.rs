@@ -1,12 +1,12 @@
 //! Timers as data: when they are due on the monotonic clock of the present boot, and how long they are in full.
 
-use std::collections::BTreeMap;
-
 use ir_core::journal::CommandId;
+use ir_core::persistent::PersistentMap;
 use ir_core::{IncidentId, Moment, StepRef};
+use serde::{Deserialize, Serialize};
 
 /// What a timer is for. Its text stands in the journal.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(crate) enum TimerKey {
     /// A new incident has gathered long enough.
     Settle(IncidentId),
@@ -50,60 +50,95 @@ impl TimerKey {
     }
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Timer {
     key: TimerKey,
+    #[serde(with = "ir_core::wire::int53")]
     due_mono_ns: u64,
+    #[serde(with = "ir_core::wire::int53")]
     length_ms: u64,
 }
 
-/// All timers that run, by their text.
+/// All timers that run, by their text and by when they are due.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Timers(BTreeMap<String, Timer>);
+pub(crate) struct Timers {
+    timers: PersistentMap<String, Timer>,
+    due: PersistentMap<(u64, String), ()>,
+}
 
 impl Timers {
     /// Starts a timer, or starts it anew.
     pub(crate) fn start(&mut self, key: TimerKey, now: &Moment, length_ms: u64) {
-        let timer = Timer { due_mono_ns: due(now, length_ms), length_ms, key };
-        self.0.insert(timer.key.text(), timer);
+        self.add(Timer { due_mono_ns: due(now, length_ms), length_ms, key });
+    }
+
+    fn add(&mut self, timer: Timer) {
+        let text = timer.key.text();
+        self.remove(&text);
+        self.due.insert((timer.due_mono_ns, text.clone()), ());
+        self.timers.insert(text, timer);
+    }
+
+    fn remove(&mut self, text: &str) -> Option<Timer> {
+        let timer = self.timers.remove(text)?;
+        self.due.remove(&(timer.due_mono_ns, text.to_owned()));
+        Some(timer)
     }
 
     pub(crate) fn stop(&mut self, key: &TimerKey) {
-        self.0.remove(&key.text());
+        self.remove(&key.text());
+    }
+
+    /// Stops the timer of that text, whatever it is for.
+    pub(crate) fn stop_text(&mut self, text: &str) {
+        self.remove(text);
     }
 
     pub(crate) fn runs(&self, key: &TimerKey) -> bool {
-        self.0.contains_key(&key.text())
+        self.timers.contains_key(&key.text())
     }
 
     /// Takes a timer that has run out; `None` when it was stopped or started anew meanwhile.
     pub(crate) fn take(&mut self, text: &str, now: &Moment) -> Option<TimerKey> {
-        if self.0.get(text)?.due_mono_ns > now.mono_ns {
+        if self.timers.get(text)?.due_mono_ns > now.mono_ns {
             return None;
         }
-        self.0.remove(text).map(|timer| timer.key)
+        self.remove(text).map(|timer| timer.key)
     }
 
     /// The next one to run out, and when.
     pub(crate) fn next(&self) -> Option<(&str, u64)> {
-        self.0.iter().map(|(text, timer)| (text.as_str(), timer.due_mono_ns)).min_by_key(|(_, due)| *due)
+        self.due.keys().next().map(|(due, text)| (text.as_str(), *due))
     }
 
     #[cfg(test)]
     pub(crate) fn all(&self) -> impl Iterator<Item = (&str, u64)> {
-        self.0.iter().map(|(text, timer)| (text.as_str(), timer.due_mono_ns))
+        self.timers.iter().map(|(text, timer)| (text.as_str(), timer.due_mono_ns))
     }
 
-    /// After a restart every wait begins anew in full: what passed meanwhile cannot be proved.
-    pub(crate) fn restart(&mut self, now: &Moment) {
-        for timer in self.0.values_mut() {
-            timer.due_mono_ns = due(now, timer.length_ms);
+    /// After a restart every wait begins anew in full: what passed meanwhile cannot be proved. The answers of `but` are not waited for.
+    pub(crate) fn restart(&mut self, now: &Moment, but: impl Fn(&TimerKey) -> bool) {
+        let timers = std::mem::take(self).timers;
+        for timer in timers.values().filter(|timer| !but(&timer.key)) {
+            self.start(timer.key.clone(), now, timer.length_ms);
         }
     }
+}
 
-    /// Stops every timer for which `unwanted` says so.
-    pub(crate) fn stop_where(&mut self, unwanted: impl Fn(&TimerKey) -> bool) {
-        self.0.retain(|_, timer| !unwanted(&timer.key));
+/// A list: the texts follow from the keys.
+impl Serialize for Timers {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.timers.values())
+    }
+}
+
+impl<'de> Deserialize<'de> for Timers {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let mut timers = Self::default();
+        for timer in Vec::<Timer>::deserialize(deserializer)? {
+            timers.add(timer);
+        }
+        Ok(timers)
     }
 }
 

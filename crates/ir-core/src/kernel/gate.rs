@@ -58,6 +58,7 @@ pub struct Gate {
     state: State,
     chain: Chain,
     epoch: u64,
+    began_at: u64,
 }
 
 /// The answer to [`Gate::authorize`].
@@ -107,7 +108,8 @@ impl Gate {
         let lease = timed(&config, config.journal.claim(ctx, &holder)).await?;
         let switch = Arc::new(Switch::default());
         set_lease(&switch, &before, lease.ttl_ms);
-        let mut gate = Self { switch, state: State::default(), chain: Chain::default(), epoch: lease.epoch, config };
+        let mut gate =
+            Self { switch, state: State::default(), chain: Chain::default(), epoch: lease.epoch, began_at: 1, config };
         gate.read_all(ctx, lease.checkpoint, &mut seen).await?;
 
         let mut first = Vec::new();
@@ -179,6 +181,7 @@ impl Gate {
         match seen(&record) {
             Ok(()) => {
                 (self.state, self.chain) = (state, Chain::after(stored.seq, stored.hash));
+                self.began_at = seq;
                 Ok(())
             }
             Err(error) if error.kind() == ErrorKind::Unsupported => {
@@ -193,6 +196,12 @@ impl Gate {
     #[must_use]
     pub const fn state(&self) -> &State {
         &self.state
+    }
+
+    /// The record with which reading began: 1, or a checkpoint. What is older was not looked at.
+    #[must_use]
+    pub const fn began_at(&self) -> u64 {
+        self.began_at
     }
 
     /// Its name: every effect that it authorizes carries it.

@@ -1,6 +1,6 @@
 //! Limits that hold at every instant, and the ledger they are counted in.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -9,6 +9,7 @@ use super::state::{State, StepEntry};
 use crate::entity::EntityId;
 use crate::id::PlanId;
 use crate::journal::Refusal;
+use crate::persistent::PersistentMap;
 use crate::time::{BootId, Moment};
 
 const DAY_MS: u64 = 86_400_000;
@@ -249,4 +250,4 @@ fn over(count: usize, limit: u32) -> bool {
 }
 
 /// Targets under change, by the plan that changes them.
-pub(super) type Locks = BTreeMap<EntityId, PlanId>;
+pub(super) type Locks = PersistentMap<EntityId, PlanId>;

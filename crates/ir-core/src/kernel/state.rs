@@ -13,7 +13,8 @@ use crate::execution::{AttemptResult, Direction, Execution, RecoveryClass, Rever
 use crate::id::{Digest, IncidentId, PlanId, StepId, StepRef};
 use crate::incident::IncidentState;
 use crate::journal::{Approved, Body, Event, Fact, GateFact, Halted, Intent, Record, StepTerms, Suspect};
-use crate::plan::{Call, PlanDraft, Provenance, Step};
+use crate::persistent::PersistentMap;
+use crate::plan::{Call, Plan, PlanDraft, Provenance, Step};
 use crate::time::Moment;
 
 /// The latest attempt of a step that is in flight.
@@ -116,14 +117,16 @@ pub struct State {
     #[serde(with = "crate::wire::int53")]
     epoch: u64,
     limits: Limits,
-    plans: BTreeMap<PlanId, PlanEntry>,
+    plans: PersistentMap<PlanId, PlanEntry>,
+    /// The plans of each incident.
+    plans_of: PersistentMap<IncidentId, BTreeSet<PlanId>>,
     locks: Locks,
     /// Environment and group of locked targets, for the limit on groups.
-    lock_groups: BTreeMap<EntityId, (String, Option<String>)>,
+    lock_groups: PersistentMap<EntityId, (String, Option<String>)>,
     ledger: Ledger,
     #[serde(with = "crate::wire::int53")]
     token: u64,
-    suspects: BTreeMap<IncidentId, Suspect>,
+    suspects: PersistentMap<IncidentId, Suspect>,
     /// The first moment of the present boot.
     boot: Option<Moment>,
     /// The step of which a person said in the latest event what became of it.
@@ -171,9 +174,31 @@ impl State {
         self.plans.get(id)
     }
 
+    /// The plan in `draft`, if it is exactly one that was accepted, or revised, and not forgotten since: how a plan that was checked is
+    /// found again in a checkpoint.
+    ///
+    /// # Errors
+    ///
+    /// `NotFound` otherwise.
+    pub fn accepted(&self, draft: PlanDraft) -> Result<Plan> {
+        let plan = Plan::found_again(draft);
+        let digest = plan.digest()?;
+        if self.plans.get(&plan.id).is_some_and(|entry| entry.digest == digest) {
+            return Ok(plan);
+        }
+        let message = format!("no plan `{}` of digest {digest} was accepted", plan.id);
+        Err(Error::new(ErrorKind::NotFound, "kernel", message))
+    }
+
     /// All plans of open incidents.
     pub fn plans(&self) -> impl ExactSizeIterator<Item = (&PlanId, &PlanEntry)> {
         self.plans.iter()
+    }
+
+    /// The plans of an incident, in the order of their names.
+    pub fn plans_of<'a>(&'a self, incident: &IncidentId) -> impl Iterator<Item = (&'a PlanId, &'a PlanEntry)> {
+        let plans = self.plans_of.get(incident).into_iter().flatten();
+        plans.filter_map(|id| Some((id, self.plans.get(id)?)))
     }
 
     /// The step of that name, while its incident is open.
@@ -258,12 +283,10 @@ impl State {
     fn fold_fact(&mut self, fact: &Fact, at: &Moment) -> Result<()> {
         match fact {
             Fact::PlanAccepted { plan, digest, terms } => self.accept(plan, *digest, terms)?,
-            Fact::HypothesisFormed { incident, suspect, .. } => {
-                match suspect {
-                    Some(suspect) => self.suspects.insert(incident.clone(), suspect.clone()),
-                    None => self.suspects.remove(incident),
-                };
-            }
+            Fact::HypothesisFormed { incident, suspect, .. } => match suspect {
+                Some(suspect) => self.suspects.insert(incident.clone(), suspect.clone()),
+                None => drop(self.suspects.remove(incident)),
+            },
             Fact::IncidentMoved { incident, to: IncidentState::Closed, .. } => self.forget(incident),
             Fact::PlanRevised { plan, digest, terms } => self.revise(plan, *digest, terms)?,
             Fact::StepPreviewed { step, preview } => {
@@ -329,6 +352,7 @@ impl State {
             closed: false,
         };
         self.plans.insert(plan.id.clone(), entry);
+        self.plans_of.get_or_insert_with(&plan.incident, BTreeSet::new).insert(plan.id.clone());
         Ok(())
     }
 
@@ -424,10 +448,25 @@ impl State {
     /// Closed incidents leave the state, but a step that waits for a person stays, and so does its lock.
     fn forget(&mut self, incident: &IncidentId) {
         self.suspects.remove(incident);
-        for plan in self.plans.values_mut().filter(|plan| plan.incident == *incident) {
-            plan.closed = true;
+        for id in self.plans_of.get(incident).cloned().unwrap_or_default() {
+            if let Some(plan) = self.plans.get_mut(&id) {
+                plan.closed = true;
+            }
+            self.forget_plan(&id);
         }
-        self.plans.retain(|_, plan| plan.incident != *incident || plan.needs_somebody());
+    }
+
+    /// A plan leaves with its incident, as soon as none of its steps waits for a person.
+    fn forget_plan(&mut self, id: &PlanId) {
+        let Some(plan) = self.plans.get(id).filter(|plan| plan.closed && !plan.needs_somebody()) else { return };
+        let incident = plan.incident.clone();
+        self.plans.remove(id);
+        if let Some(plans) = self.plans_of.get_mut(&incident) {
+            plans.remove(id);
+            if plans.is_empty() {
+                self.plans_of.remove(&incident);
+            }
+        }
     }
 
     fn step_mut(&mut self, step: &StepRef) -> Result<&mut StepEntry> {
@@ -472,7 +511,7 @@ impl State {
         }
         self.release(step);
         if by_word {
-            self.plans.retain(|id, plan| *id != step.plan || !plan.closed || plan.needs_somebody());
+            self.forget_plan(&step.plan);
         }
         Ok(())
     }

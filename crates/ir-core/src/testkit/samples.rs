@@ -283,7 +283,7 @@ pub fn correlation_input() -> CorrelationInput {
     let rollback = Change { kind: ChangeKind::Rollback, at: at(9), ..change() };
     CorrelationInput {
         anomalies: vec![anomaly("orders", 15), anomaly("gateway", 16)],
-        open: vec![incident(), other],
+        open: vec![incident().into(), other.into()],
         changes: vec![change(), rollback],
         topology: topology(),
     }

@@ -15,11 +15,14 @@ pub(crate) struct Graph {
 }
 
 impl Graph {
-    pub(crate) fn new(topology: &Topology) -> Self {
+    /// Of the topology whatever may have to do with one of `named`: all ways between them lie within it.
+    pub(crate) fn around<'a>(topology: &'a Topology, named: impl Iterator<Item = &'a EntityId>) -> Self {
+        let named: BTreeSet<&EntityId> = named.filter(|entity| topology.entity(entity).is_some()).collect();
+        let within: BTreeSet<&EntityId> = named.into_iter().flat_map(|entity| topology.concerned_by(entity)).collect();
         let mut graph = DiGraph::new();
         let nodes: BTreeMap<EntityId, NodeIndex> =
-            topology.entities().map(|entity| (entity.id.clone(), graph.add_node(entity.id.clone()))).collect();
-        for dependency in topology.dependencies() {
+            within.iter().map(|entity| ((*entity).clone(), graph.add_node((*entity).clone()))).collect();
+        for dependency in within.iter().flat_map(|entity| topology.dependencies_of(entity)) {
             if let (Some(from), Some(to)) = (nodes.get(&dependency.from), nodes.get(&dependency.to)) {
                 graph.update_edge(*from, *to, ());
             }

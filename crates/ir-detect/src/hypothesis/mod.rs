@@ -215,7 +215,7 @@ impl Diagnoser for GraphDiagnoser {
 
     async fn diagnose(&self, _ctx: &Ctx, case: &Case) -> Result<Hypothesis> {
         let picture = Picture::of(case);
-        let graph = Graph::new(&case.topology);
+        let graph = Graph::around(&case.topology, picture.symptoms.keys().chain(picture.blame.keys()));
         let mut causes = Vec::new();
         for ranked in rank(&self.config, case, &graph, &picture).into_iter().take(self.config.max_causes) {
             causes.push(self.cause(case, &graph, &picture, ranked)?);

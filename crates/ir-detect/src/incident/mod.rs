@@ -6,7 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use ir_core::{
     Anomaly, Change, ConfigError, CorrelationInput, Correlator, Ctx, EntityId, Grouping, Incident, IncidentState,
-    Phase, Placement, Problem, Result, Symptom, Timestamp, Topology,
+    Phase, Placement, Problem, Result, Symptom, Timestamp,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -58,7 +58,7 @@ impl CorrelatorConfig {
 /// has changed. What is left is ignored *for now*: the
 /// caller asks again, with the newer reports, as long as the anomaly goes on.
 ///
-/// Quadratic in the anomalies without an incident, of which there are few at a time.
+/// Quadratic in the entities that have anomalies without an incident, with a test of one bit for each pair.
 #[derive(Debug, Default)]
 pub struct StandardCorrelator {
     config: CorrelatorConfig,
@@ -90,13 +90,16 @@ impl StandardCorrelator {
         if seen.related(a, b) {
             return Some(format!("{a} and {b} depend on one another"));
         }
-        let recent = Duration::try_from_secs_f64(self.config.change_secs).unwrap_or_default();
         let shared = seen.changes.iter().find(|change| {
-            // A change may be recorded a little after its first effect.
-            let near = change.at.since(onset) <= Duration::from_secs(2) && onset.since(change.at) <= recent;
-            near && seen.related(a, &change.entity) && seen.related(b, &change.entity)
+            self.is_shortly_after(change, onset) && seen.related(a, &change.entity) && seen.related(b, &change.entity)
         })?;
         Some(format!("{a} and {b} both hang on {}, which was changed at {}", shared.entity, shared.at))
+    }
+
+    /// Whether what began at `onset` may come of the change. A change may be recorded a little after its first effect.
+    fn is_shortly_after(&self, change: &Change, onset: Timestamp) -> bool {
+        let recent = Duration::try_from_secs_f64(self.config.change_secs).unwrap_or_default();
+        change.at.since(onset) <= Duration::from_secs(2) && onset.since(change.at) <= recent
     }
 
     fn joins(&self, anomaly: &Anomaly, incident: &Incident, seen: &Seen<'_>) -> Option<String> {
@@ -145,13 +148,12 @@ impl Correlator for StandardCorrelator {
 
     async fn correlate(&self, _ctx: &Ctx, input: &CorrelationInput) -> Result<Vec<Grouping>> {
         let seen = Seen::of(input);
-        let mut open: Vec<&Incident> = input.open.iter().filter(|i| i.state != IncidentState::Closed).collect();
-        open.sort_by(|a, b| (a.onset, &a.id).cmp(&(b.onset, &b.id)));
+        let open = OpenIncidents::of(input, &seen);
         let mut placed: Vec<Option<(Placement, String)>> = input
             .anomalies
             .iter()
             .map(|anomaly| {
-                let found = open.iter().find_map(|incident| {
+                let found = open.near(&anomaly.entity, &seen).find_map(|incident| {
                     let because = self.joins(anomaly, incident, &seen)?;
                     Some((Placement::Join { incident: incident.id.clone() }, because))
                 });
@@ -192,24 +194,79 @@ impl StandardCorrelator {
     }
 
     /// Groups of those that belong together, transitively, each ascending, in the order of their first member.
+    ///
+    /// Relations are between entities, and nearness is in time: of two related entities the anomalies in the order of their onsets
+    /// belong together as far as each is near the one before it. So pairs of entities are looked at, and not pairs of anomalies.
     fn groups(&self, free: &[usize], anomalies: &[Anomaly], seen: &Seen<'_>) -> Vec<Vec<usize>> {
-        let mut groups: Vec<Vec<usize>> = Vec::new();
+        let mut by_entity: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
         for &n in free {
-            let one = &anomalies[n];
-            let (mut joined, apart): (Vec<_>, Vec<_>) = groups.into_iter().partition(|group| {
-                group.iter().map(|m| &anomalies[*m]).any(|other| {
-                    self.near(one.onset, other.onset)
-                        && self.relation(&one.entity, &other.entity, one.onset.min(other.onset), seen).is_some()
-                })
-            });
-            joined.push(vec![n]);
-            let mut merged: Vec<usize> = joined.into_iter().flatten().collect();
-            merged.sort_unstable();
-            groups = apart;
-            groups.push(merged);
+            by_entity.entry(seen.place(&anomalies[n].entity)).or_default().push(n);
         }
+        let by_onset = |members: &mut Vec<usize>| members.sort_by_key(|n| (anomalies[*n].onset, *n));
+        by_entity.values_mut().for_each(by_onset);
+        let mut sets = Sets::new(anomalies.len());
+        let chain = |sets: &mut Sets, members: &[usize], may_begin: &dyn Fn(Timestamp) -> bool| {
+            let mut last: Option<usize> = None;
+            for &n in members {
+                if let Some(last) = last.filter(|last| self.near(anomalies[*last].onset, anomalies[n].onset)) {
+                    sets.join(last, n);
+                }
+                if may_begin(anomalies[n].onset) {
+                    last = Some(n);
+                }
+            }
+        };
+        let always = |_: Timestamp| true;
+        let places: Vec<usize> = by_entity.keys().copied().collect();
+        for (i, a) in places.iter().enumerate() {
+            chain(&mut sets, &by_entity[a], &always);
+            for b in places[i + 1..].iter().filter(|b| seen.are_related(*a, **b)) {
+                let mut both = [by_entity[a].as_slice(), by_entity[b].as_slice()].concat();
+                by_onset(&mut both);
+                chain(&mut sets, &both, &always);
+            }
+        }
+        for change in &seen.changes {
+            let hangs = seen.place(&change.entity);
+            let mut members: Vec<usize> = by_entity
+                .iter()
+                .filter(|(place, _)| seen.are_related(**place, hangs))
+                .flat_map(|(_, m)| m)
+                .copied()
+                .collect();
+            by_onset(&mut members);
+            chain(&mut sets, &members, &|onset| self.is_shortly_after(change, onset));
+        }
+        let mut groups: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+        for &n in free {
+            groups.entry(sets.first(n)).or_default().push(n);
+        }
+        let mut groups: Vec<Vec<usize>> = groups.into_values().collect();
         groups.sort_unstable();
         groups
+    }
+}
+
+/// Disjoint sets of numbers, joined by union and find with path halving.
+#[derive(Debug)]
+struct Sets(Vec<usize>);
+
+impl Sets {
+    fn new(n: usize) -> Self {
+        Self((0..n).collect())
+    }
+
+    fn first(&mut self, mut n: usize) -> usize {
+        while self.0[n] != n {
+            self.0[n] = self.0[self.0[n]];
+            n = self.0[n];
+        }
+        n
+    }
+
+    fn join(&mut self, a: usize, b: usize) {
+        let (a, b) = (self.first(a), self.first(b));
+        self.0[a.max(b)] = a.min(b);
     }
 }
 
@@ -222,9 +279,10 @@ fn same_series(a: &Anomaly, b: &Anomaly) -> bool {
         && a.labels == b.labels
 }
 
-/// What is asked of the topology many times over.
+/// What is asked of the topology many times over: the entities that matter, and which of them depends on which, as a matrix of bits.
 struct Seen<'a> {
-    below: BTreeMap<&'a EntityId, BTreeSet<EntityId>>,
+    places: BTreeMap<&'a EntityId, usize>,
+    below: Vec<Vec<u64>>,
     changes: Vec<&'a Change>,
 }
 
@@ -232,25 +290,74 @@ impl<'a> Seen<'a> {
     fn of(input: &'a CorrelationInput) -> Self {
         let mut changes: Vec<&Change> = input.changes.iter().collect();
         changes.sort_by(|a, b| (a.at, &a.entity, a.kind).cmp(&(b.at, &b.entity, b.kind)));
-        let mut seen = Self { below: BTreeMap::new(), changes };
         let of_incidents = input.open.iter().flat_map(|incident| &incident.anomalies);
-        for anomaly in input.anomalies.iter().chain(of_incidents) {
-            seen.add(&anomaly.entity, &input.topology);
-        }
-        for change in &input.changes {
-            seen.add(&change.entity, &input.topology);
-        }
-        seen
+        let named = input.anomalies.iter().chain(of_incidents).map(|anomaly| &anomaly.entity);
+        let named: BTreeSet<&EntityId> = named.chain(input.changes.iter().map(|change| &change.entity)).collect();
+        let places: BTreeMap<&EntityId, usize> = named.into_iter().zip(0..).collect();
+        let row = |entity: &&EntityId| {
+            let mut row = vec![0_u64; places.len().div_ceil(64)];
+            for place in input.topology.below(entity).into_iter().filter_map(|below| places.get(below)) {
+                row[place / 64] |= 1 << (place % 64);
+            }
+            row
+        };
+        let below = places.keys().map(row).collect();
+        Self { places, below, changes }
     }
 
-    fn add(&mut self, entity: &'a EntityId, topology: &Topology) {
-        self.below.entry(entity).or_insert_with(|| topology.reachable_from(entity));
+    /// The number of an entity of the input.
+    fn place(&self, entity: &EntityId) -> usize {
+        self.places.get(entity).copied().unwrap_or(usize::MAX)
+    }
+
+    fn are_related(&self, a: usize, b: usize) -> bool {
+        let below = |a: usize, b: usize| {
+            self.below.get(a).and_then(|row| row.get(b / 64)).is_some_and(|bits| bits >> (b % 64) & 1 == 1)
+        };
+        a == b || below(a, b) || below(b, a)
     }
 
     /// Whether one depends on the other, directly or not.
     fn related(&self, a: &EntityId, b: &EntityId) -> bool {
-        let below = |a: &EntityId, b: &EntityId| self.below.get(a).is_some_and(|below| below.contains(b));
-        a == b || below(a, b) || below(b, a)
+        self.are_related(self.place(a), self.place(b))
+    }
+}
+
+/// The open incidents, oldest first, and where their anomalies are.
+struct OpenIncidents<'a> {
+    incidents: Vec<&'a Incident>,
+    by_entity: BTreeMap<usize, BTreeSet<usize>>,
+}
+
+impl<'a> OpenIncidents<'a> {
+    fn of(input: &'a CorrelationInput, seen: &Seen<'_>) -> Self {
+        let open = input.open.iter().map(|incident| &**incident).filter(|i| i.state != IncidentState::Closed);
+        let mut incidents: Vec<&Incident> = open.collect();
+        incidents.sort_by(|a, b| (a.onset, &a.id).cmp(&(b.onset, &b.id)));
+        let mut by_entity: BTreeMap<usize, BTreeSet<usize>> = BTreeMap::new();
+        for (n, incident) in incidents.iter().enumerate() {
+            for anomaly in &incident.anomalies {
+                by_entity.entry(seen.place(&anomaly.entity)).or_default().insert(n);
+            }
+        }
+        Self { incidents, by_entity }
+    }
+
+    /// Those that an anomaly of `entity` may belong to, oldest first.
+    fn near(&self, entity: &EntityId, seen: &Seen<'_>) -> impl Iterator<Item = &'a Incident> + '_ {
+        let own = seen.place(entity);
+        let changed: BTreeSet<usize> = seen
+            .changes
+            .iter()
+            .map(|change| seen.place(&change.entity))
+            .filter(|at| seen.are_related(own, *at))
+            .collect();
+        let may = |place: usize| {
+            seen.are_related(own, place) || changed.iter().any(|changed| seen.are_related(place, *changed))
+        };
+        let found: BTreeSet<usize> =
+            self.by_entity.iter().filter(|(place, _)| may(**place)).flat_map(|(_, n)| n).copied().collect();
+        found.into_iter().filter_map(|n| self.incidents.get(n).copied())
     }
 }
 

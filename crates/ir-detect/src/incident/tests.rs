@@ -5,7 +5,7 @@ use std::sync::Arc;
 use ir_core::anomaly::Direction;
 use ir_core::{
     AnomalyId, ChangeKind, Dependency, Entity, IncidentId, Labels, ManualClock, Measured, PartName, Probability, Score,
-    Severity, TopologyDocument,
+    Severity, Topology, TopologyDocument,
 };
 
 use super::*;
@@ -65,7 +65,8 @@ fn incident(number: u64, anomalies: Vec<Anomaly>) -> Incident {
 
 async fn place(anomalies: Vec<Anomaly>, open: Vec<Incident>, changes: Vec<Change>) -> Vec<Placement> {
     let ctx = Ctx::new(Arc::new(ManualClock::new()));
-    let input = CorrelationInput { anomalies, open, changes, topology: topology() };
+    let input =
+        CorrelationInput { anomalies, open: open.into_iter().map(Into::into).collect(), changes, topology: topology() };
     let answer = StandardCorrelator::default().correlate(&ctx, &input).await.unwrap();
     assert!(answer.iter().zip(&input.anomalies).all(|(grouping, anomaly)| grouping.anomaly == anomaly.id));
     assert!(answer.iter().all(|grouping| !grouping.because.is_empty()));

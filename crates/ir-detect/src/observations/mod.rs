@@ -13,7 +13,7 @@
 //! Histogram buckets are not kept one by one, the percentile is what they are for. Of each target the times of its scrapes are kept
 //! as well, so that one can wait for new scrapes instead of for a time.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -101,21 +101,64 @@ pub struct ObservationStore {
 struct Kept {
     /// Of bare batches only: it stays empty where scrapes are assembled for all.
     bare: Assembly,
-    histories: Histories,
-    targets: BTreeMap<Arc<Target>, Scraped>,
+    entities: HashMap<EntityId, EntityPast>,
+    n_series: usize,
+    n_targets: usize,
     refused: u64,
     room_for_series: Room,
     room_for_targets: Room,
 }
 
 /// Found by hash, because each scrape asks for each series, and sorted only when a cut is taken.
-type Histories = HashMap<Arc<Series>, Ring<(Timestamp, f64)>>;
+#[derive(Debug, Default)]
+struct EntityPast {
+    histories: HashMap<Arc<Series>, Ring<(Timestamp, f64)>>,
+    targets: BTreeMap<Arc<Target>, Scraped>,
+}
 
 /// When a target was scraped.
 #[derive(Debug, Default)]
 struct Scraped {
     interval: Option<Duration>,
     times: Ring<Timestamp>,
+}
+
+impl Kept {
+    /// Forgets what has become old, to make room.
+    fn forget(&mut self, old_series: impl Fn(&Ring<(Timestamp, f64)>) -> bool, old_target: impl Fn(&Scraped) -> bool) {
+        for past in self.entities.values_mut() {
+            past.histories.retain(|_, history| !old_series(history));
+            past.targets.retain(|_, scraped| !old_target(scraped));
+        }
+        self.entities.retain(|_, past| !past.histories.is_empty() || !past.targets.is_empty());
+        self.n_series = self.entities.values().map(|past| past.histories.len()).sum();
+        self.n_targets = self.entities.values().map(|past| past.targets.len()).sum();
+    }
+}
+
+/// What was measured and scraped in `until - window < t <= until`, sorted.
+fn cut<'a>(entities: impl Iterator<Item = &'a EntityPast>, until: Timestamp, window: Duration) -> Observations {
+    let after = until.minus(window);
+    let mut cut = Observations { until, ..Observations::default() };
+    for past in entities {
+        for (series, history) in &past.histories {
+            let points = history.iter().filter(|(at, _)| *at > after && *at <= until);
+            let (times, values): (Vec<_>, Vec<_>) = points.copied().unzip();
+            if !times.is_empty() {
+                cut.series.push(SeriesHistory { series: Series::clone(series), times, values });
+            }
+        }
+        for (target, scraped) in &past.targets {
+            let times = scraped.times.iter().copied().filter(|at| *at > after && *at <= until);
+            let (target, scrapes) = (Target::clone(target), times.collect::<Vec<_>>());
+            if !scrapes.is_empty() {
+                cut.targets.push(TargetHistory { target, interval: scraped.interval, scrapes });
+            }
+        }
+    }
+    cut.series.sort_unstable_by(|a, b| a.series.cmp(&b.series));
+    cut.targets.sort_unstable_by(|a, b| a.target.cmp(&b.target));
+    cut
 }
 
 impl ObservationStore {
@@ -148,39 +191,29 @@ impl ObservationStore {
     /// put `up` last is in it only once the next one has begun. O(points).
     #[must_use]
     pub fn cut(&self, until: Timestamp, window: Duration) -> Observations {
-        let after = until.minus(window);
         let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut cut = Observations { until, ..Observations::default() };
-        for (series, history) in &kept.histories {
-            let points = history.iter().filter(|(at, _)| *at > after && *at <= until);
-            let (times, values): (Vec<_>, Vec<_>) = points.copied().unzip();
-            if !times.is_empty() {
-                cut.series.push(SeriesHistory { series: Series::clone(series), times, values });
-            }
-        }
-        cut.series.sort_unstable_by(|a, b| a.series.cmp(&b.series));
-        for (target, scraped) in &kept.targets {
-            let times = scraped.times.iter().copied().filter(|at| *at > after && *at <= until);
-            let (target, scrapes) = (Target::clone(target), times.collect::<Vec<_>>());
-            if !scrapes.is_empty() {
-                cut.targets.push(TargetHistory { target, interval: scraped.interval, scrapes });
-            }
-        }
-        cut
+        cut(kept.entities.values(), until, window)
+    }
+
+    /// The same of these entities alone. O(their points).
+    #[must_use]
+    pub fn cut_of(&self, entities: &BTreeSet<EntityId>, until: Timestamp, window: Duration) -> Observations {
+        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        cut(entities.iter().filter_map(|entity| kept.entities.get(entity)), until, window)
     }
 
     /// The usual time between two scrapes of `target`; `None` until it is known.
     #[must_use]
     pub fn interval_of(&self, target: &Target) -> Option<Duration> {
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner).targets.get(target)?.interval
+        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.entities.get(&target.entity)?.targets.get(target)?.interval
     }
 
     /// The usual time between two scrapes of `entity`: the longest of its targets. `None` without one or until it is known.
     #[must_use]
     pub fn interval_of_entity(&self, entity: &EntityId) -> Option<Duration> {
         let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        let of_entity = kept.targets.iter().filter(|(target, _)| target.entity == *entity);
-        of_entity.filter_map(|(_, scraped)| scraped.interval).max()
+        kept.entities.get(entity)?.targets.values().filter_map(|scraped| scraped.interval).max()
     }
 
     /// Values and scrapes that were left out because their series or target is beyond a bound. Counted since the start.
@@ -191,18 +224,22 @@ impl ObservationStore {
 
     /// Keeps the time of a scrape if there is room for its target.
     fn keep_time(&self, kept: &mut Kept, scrape: &Scrape) {
-        let targets = &mut kept.targets;
         let max_targets = self.config.bounds.max_entities;
-        if !targets.contains_key(&scrape.target) && targets.len() >= max_targets {
+        let known =
+            kept.entities.get(&scrape.target.entity).is_some_and(|past| past.targets.contains_key(&scrape.target));
+        if !known && kept.n_targets >= max_targets {
             if kept.room_for_targets.is_due(scrape.at) {
-                targets.retain(|_, scraped| scraped.times.last().is_some_and(|at| !self.is_old(*at, scrape.at)));
+                let is_old = |scraped: &Scraped| scraped.times.last().is_none_or(|at| self.is_old(*at, scrape.at));
+                kept.forget(|_| false, is_old);
             }
-            if targets.len() >= max_targets {
+            if kept.n_targets >= max_targets {
                 kept.refused += 1;
                 return;
             }
         }
-        let scraped = targets.entry(scrape.target.clone()).or_default();
+        kept.n_targets += usize::from(!known);
+        let past = kept.entities.entry(scrape.target.entity.clone()).or_default();
+        let scraped = past.targets.entry(scrape.target.clone()).or_default();
         if scraped.times.last().is_some_and(|at| *at > scrape.at) {
             scraped.times.clear();
         }
@@ -213,21 +250,29 @@ impl ObservationStore {
     }
 
     fn keep(&self, kept: &mut Kept, scrape: &EntityScrape<'_>) {
-        let Kept { histories, refused, room_for_series, .. } = kept;
         let mut keep = |series: Arc<Series>, value: f64| {
             if !value.is_finite() {
                 return;
             }
-            if !histories.contains_key(&series) && histories.len() >= self.config.max_series {
-                if room_for_series.is_due(scrape.at) {
-                    histories.retain(|_, history| history.last().is_some_and(|(at, _)| !self.is_old(*at, scrape.at)));
+            let known = kept.entities.get(&series.entity).is_some_and(|past| past.histories.contains_key(&series));
+            if !known && kept.n_series >= self.config.max_series {
+                if kept.room_for_series.is_due(scrape.at) {
+                    let is_old =
+                        |past: &Ring<(Timestamp, f64)>| past.last().is_none_or(|(at, _)| self.is_old(*at, scrape.at));
+                    kept.forget(is_old, |_| false);
                 }
-                if histories.len() >= self.config.max_series {
-                    *refused += 1;
+                if kept.n_series >= self.config.max_series {
+                    kept.refused += 1;
                     return;
                 }
             }
-            let history = histories.entry(series).or_default();
+            kept.n_series += usize::from(!known);
+            // Asked for by a borrowed name first: a scrape of a known entity allocates none.
+            if !kept.entities.contains_key(&series.entity) {
+                kept.entities.insert(series.entity.clone(), EntityPast::default());
+            }
+            let Some(past) = kept.entities.get_mut(&series.entity) else { return };
+            let history = past.histories.entry(series).or_default();
             // A clock that was set back makes times that must not stand after later ones.
             if history.last().is_some_and(|(at, _)| *at > scrape.at) {
                 history.clear();

@@ -210,7 +210,12 @@ async fn the_order_of_incidents_and_changes_does_not_matter_to_the_correlator() 
     let anomalies = case.incident.anomalies.clone();
     let second = ir_core::Incident { id: ir_core::IncidentId::numbered(9), ..case.incident.clone() };
     let changes = case.incident.changes.clone();
-    let mut input = CorrelationInput { anomalies, open: vec![case.incident, second], changes, topology: case.topology };
+    let mut input = CorrelationInput {
+        anomalies,
+        open: vec![case.incident.into(), second.into()],
+        changes,
+        topology: case.topology,
+    };
     let correlator = StandardCorrelator::default();
     let expected = correlator.correlate(&ctx(), &input).await.unwrap();
     input.open.reverse();

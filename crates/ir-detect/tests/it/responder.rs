@@ -58,7 +58,7 @@ impl Responder {
     async fn correlate(&mut self) {
         let input = CorrelationInput {
             anomalies: self.pending.values().cloned().collect(),
-            open: self.incidents.clone(),
+            open: self.incidents.iter().cloned().map(Into::into).collect(),
             changes: self.changes.clone(),
             topology: self.topology.clone(),
         };

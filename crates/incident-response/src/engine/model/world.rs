@@ -424,8 +424,8 @@ impl Sim {
     fn answer(&mut self, command: &Command, _: CommandId) -> Done {
         let report = match command {
             Command::Correlate { anomalies } => {
-                let into = |a: &Anomaly| Grouping {
-                    anomaly: a.id.clone(),
+                let into = |anomaly: &AnomalyId| Grouping {
+                    anomaly: anomaly.clone(),
                     into: Placement::Open { key: "all".into() },
                     because: "model".into(),
                 };

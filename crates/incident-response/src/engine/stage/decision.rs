@@ -169,7 +169,7 @@ impl Machine {
     /// Brings a request to every approver that does not have it.
     pub(crate) fn deliver(&mut self, step: &StepRef) {
         self.timers.stop(&TimerKey::Ask(step.clone()));
-        self.forget_commands(|c| matches!(c, Command::Ask { request, .. } if request.step == *step));
+        self.forget_commands(step, |c| matches!(c, Command::Ask { .. }));
         let Some(ask) = self.run_of(step).and_then(|run| run.asks.get(&step.step)).cloned() else { return };
         self.command(Command::Ask { request: Box::new(ask.request), delivered: ask.delivered });
     }
@@ -286,7 +286,7 @@ impl Machine {
         }
         self.end_request(step);
         // The target is read once more right before it is sent.
-        self.forget_commands(|c| matches!(c, Command::Preview { step: other, .. } if other == step));
+        self.forget_commands(step, |c| matches!(c, Command::Preview { .. }));
         self.send_do(step);
     }
 
@@ -294,7 +294,7 @@ impl Machine {
     pub(crate) fn end_request(&mut self, step: &StepRef) {
         self.timers.stop(&TimerKey::Approval(step.clone()));
         self.timers.stop(&TimerKey::Ask(step.clone()));
-        self.forget_commands(|c| matches!(c, Command::Ask { request, .. } if request.step == *step));
+        self.forget_commands(step, |c| matches!(c, Command::Ask { .. }));
         if let Some(run) = self.run_of(step) {
             run.asks.remove(&step.step);
         }
@@ -324,7 +324,7 @@ impl Machine {
     /// Decides anew a step that was ready, or waited for people, before a restart or a halt.
     pub(crate) fn decide_anew(&mut self, step: &StepRef) {
         let Some(call) = self.planned_step(step).map(|planned| planned.call.clone()) else { return };
-        if !self.waits_for(|c| matches!(c, Command::Preview { step: other, .. } if other == step)) {
+        if !self.waits_for(step, |c| matches!(c, Command::Preview { .. })) {
             self.command(Command::Preview { step: step.clone(), call });
         }
     }

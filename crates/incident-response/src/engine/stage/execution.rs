@@ -29,7 +29,7 @@ impl Machine {
         if self.is_isolated(&step.plan) {
             return self.give_up_sending(step, ISOLATED);
         }
-        if !self.waits_for(|c| matches!(c, Command::Send { step: other, .. } if other == step)) {
+        if !self.waits_for(step, |c| matches!(c, Command::Send { .. })) {
             self.command(Command::Send { step: step.clone(), direction, call });
         }
     }
@@ -54,16 +54,11 @@ impl Machine {
         for key in [TimerKey::Deadline, TimerKey::Probe, TimerKey::Retry] {
             self.timers.stop(&key(step.clone()));
         }
-        self.forget_commands(|command| match command {
-            Command::Send { step: other, .. } | Command::Probe { step: other, .. } => other == step,
-            _ => false,
-        });
+        self.forget_commands(step, |c| matches!(c, Command::Send { .. } | Command::Probe { .. }));
     }
 
     pub(crate) fn on_refused(&mut self, step: &StepRef, direction: Direction, read: &Digest, refusals: &[Refusal]) {
-        self.forget_commands(
-            |c| matches!(c, Command::Send { step: other, direction: of, .. } if other == step && *of == direction),
-        );
+        self.forget_commands(step, |c| matches!(c, Command::Send { direction: of, .. } if *of == direction));
         let has = |rule: &str| refusals.iter().any(|refusal| refusal.rule == rule);
         if has("halted") {
             // It stays as it is; the resume takes it up again.
@@ -259,7 +254,7 @@ impl Machine {
             key: open.intent.key,
             fence: class == RecoveryClass::FenceProbe,
         };
-        if !self.waits_for(|c| matches!(c, Command::Probe { step: other, .. } if other == step)) {
+        if !self.waits_for(step, |c| matches!(c, Command::Probe { .. })) {
             self.command(command);
         }
     }
@@ -437,7 +432,7 @@ impl Machine {
     /// After a resume: whatever a halt kept back is decided and sent anew.
     pub(crate) fn on_resumed(&mut self) {
         for (_, step, state) in self.waiting_steps() {
-            let sent = self.waits_for(|c| matches!(c, Command::Send { step: other, .. } if *other == step));
+            let sent = self.waits_for(&step, |c| matches!(c, Command::Send { .. }));
             match state {
                 StepState::Ready if !sent => self.decide_anew(&step),
                 StepState::Compensating if !sent && !self.is_settling(&step) => self.recover_undo(&step),
@@ -470,7 +465,7 @@ impl Machine {
     pub(crate) fn is_settling(&self, step: &StepRef) -> bool {
         let timers = [TimerKey::Deadline, TimerKey::Probe, TimerKey::Retry, TimerKey::Approval];
         timers.iter().any(|of| self.timers.runs(&of(step.clone())))
-            || self.waits_for(|c| matches!(c, Command::Probe { step: other, .. } if other == step))
+            || self.waits_for(step, |c| matches!(c, Command::Probe { .. }))
     }
 
     fn recover_undo(&mut self, step: &StepRef) {

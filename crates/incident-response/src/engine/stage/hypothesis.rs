@@ -1,5 +1,7 @@
 //! Hypotheses: when a cause is looked for, and what follows from the answer.
 
+use std::sync::Arc;
+
 use ir_core::journal::{Fact, Suspect};
 use ir_core::{
     ClassName, Classification, EntityId, Failure, Hypothesis, HypothesisId, IncidentId, IncidentState, PartName,
@@ -9,12 +11,13 @@ use ir_plan::classification::UNKNOWN;
 
 use crate::engine::command::Command;
 use crate::engine::machine::{IncidentRun, Machine};
+use crate::engine::stage::incident::near;
 use crate::engine::timer::TimerKey;
 
 impl Machine {
     /// Asks for a diagnosis, unless a person has the incident, something was sent for it, or one is under way.
     pub(crate) fn diagnose(&mut self, id: &IncidentId) {
-        if self.waits_for(|command| matches!(command, Command::Diagnose { incident, .. } if incident == id)) {
+        if self.waits_for(id, |command| matches!(command, Command::Diagnose { .. })) {
             return;
         }
         if !self.may_change_its_plan(id) {
@@ -32,6 +35,7 @@ impl Machine {
         }
         run.diagnoses += 1;
         run.grew = false;
+        Arc::make_mut(&mut run.incident).changes = near(&self.changes);
         let hypothesis = HypothesisId::of(id, run.diagnoses);
         self.command(Command::Diagnose { incident: id.clone(), hypothesis });
     }
@@ -62,7 +66,7 @@ impl Machine {
         if !known || !self.may_change_its_plan(id) || self.timers.runs(&TimerKey::Settle(id.clone())) {
             return;
         }
-        if self.waits_for(|command| matches!(command, Command::Diagnose { incident, .. } if incident == id)) {
+        if self.waits_for(id, |command| matches!(command, Command::Diagnose { .. })) {
             if let Some(run) = self.incidents.get_mut(id) {
                 run.grew = true;
             }
@@ -96,9 +100,7 @@ impl Machine {
                 if let Some(other) = self.held_by_person(id, &entity) {
                     return self.merge(id, &other);
                 }
-                self.forget_commands(
-                    |c| matches!(c, Command::Classify { incident } | Command::Plan { incident, .. } if incident == id),
-                );
+                self.forget_commands(id, |c| matches!(c, Command::Classify { .. } | Command::Plan { .. }));
                 self.command(Command::Classify { incident: id.clone() });
             }
             None => {
@@ -133,8 +135,9 @@ impl Machine {
     pub(crate) fn on_classified(&mut self, id: &IncidentId, class: &Classification) {
         let changes = self.may_change_its_plan(id);
         let Some(run) = self.incidents.get_mut(id) else { return };
-        run.incident.severity = class.severity;
-        run.incident.classification = Some(class.clone());
+        let incident = Arc::make_mut(&mut run.incident);
+        incident.severity = class.severity;
+        incident.classification = Some(class.clone());
         let leader = run.hypothesis.as_ref().and_then(|h| h.leading()).map(|cause| cause.entity.clone());
         let same = run.run.as_ref().is_some_and(|plan| plan.made_for == leader.zip(Some(class.class.clone())));
         if !changes || same {

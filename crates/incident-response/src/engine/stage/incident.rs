@@ -1,6 +1,7 @@
 //! Incidents: opened, joined, quiet, handed over, closed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use ir_core::journal::{Fact, Observed};
 use ir_core::{
@@ -9,7 +10,8 @@ use ir_core::{
 };
 
 use crate::engine::command::Command;
-use crate::engine::machine::{IncidentRun, Machine};
+use crate::engine::machine::{IncidentRun, Machine, Pending};
+use crate::engine::outstanding::Subject;
 use crate::engine::timer::TimerKey;
 
 /// Changes that are kept, however many come.
@@ -26,23 +28,24 @@ impl Machine {
         self.take_changes(&observed.changes);
         let mut touched: Vec<IncidentId> = Vec::new();
         for anomaly in &observed.anomalies {
-            match self.incidents.values_mut().find_map(|run| holds(&mut run.incident, &anomaly.id)) {
-                Some((incident, known)) => {
-                    *known = anomaly.clone();
-                    touched.push(incident.clone());
-                    if let Some(run) = self.incidents.get_mut(&incident) {
-                        run.forgotten.retain(|id| *id != anomaly.id);
+            let home = self.homes.get(&anomaly.id).cloned();
+            match home.and_then(|id| self.incidents.get_mut(&id)) {
+                Some(run) => {
+                    let incident = Arc::make_mut(&mut run.incident);
+                    if let Some(known) = incident.anomalies.iter_mut().find(|known| known.id == anomaly.id) {
+                        *known = anomaly.clone();
                     }
+                    run.forgotten.retain(|id| *id != anomaly.id);
+                    touched.push(incident.id.clone());
+                    self.uncorrelated = true;
                 }
                 None if anomaly.phase == Phase::Ended => {
-                    self.pending.remove(&anomaly.id);
+                    self.uncorrelated |= self.pending.remove(&anomaly.id).is_some();
                     self.dismissed.remove(&anomaly.id);
                 }
                 // A person closed its incident, so it opens no other until it has ended.
-                None if self.dismissed.contains(&anomaly.id) => {}
-                None => {
-                    self.pending.insert(anomaly.id.clone(), anomaly.clone());
-                }
+                None if self.dismissed.contains_key(&anomaly.id) => {}
+                None => self.await_incident(anomaly.clone()),
             }
         }
         let excess = self.pending.len().saturating_sub(MAX_PENDING);
@@ -59,25 +62,37 @@ impl Machine {
         self.correlate();
     }
 
-    /// Asks where pending anomalies belong, unless that is being asked.
-    fn correlate(&mut self) {
-        if !self.pending.is_empty() && !self.waits_for(|c| matches!(c, Command::Correlate { .. })) {
-            let anomalies = self.pending.values().cloned().collect();
+    fn await_incident(&mut self, anomaly: Anomaly) {
+        self.uncorrelated = true;
+        let ignored = self.pending.get(&anomaly.id).and_then(|known| known.ignored.clone());
+        self.pending.insert(anomaly.id.clone(), Pending { anomaly, ignored });
+    }
+
+    /// Asks where pending anomalies belong: once for whatever the answer depends on, and not while that is being asked.
+    pub(crate) fn correlate(&mut self) {
+        let asks = self.waits_for(Subject::Correlation, |_| true);
+        if self.uncorrelated && !self.pending.is_empty() && !asks {
+            self.uncorrelated = false;
+            let anomalies = self.pending.keys().cloned().collect();
             self.command(Command::Correlate { anomalies });
         }
     }
 
     fn take_changes(&mut self, changes: &[Change]) {
         let oldest = self.wall().minus(std::time::Duration::from_millis(self.settings().changes_for_ms));
-        self.changes.extend(changes.iter().cloned());
-        self.changes.retain(|change| change.at >= oldest);
-        self.changes.sort_by(|a, b| (a.at, &a.entity).cmp(&(b.at, &b.entity)));
-        self.changes.dedup();
-        let excess = self.changes.len().saturating_sub(MAX_CHANGES);
-        self.changes.drain(..excess);
-        let known = self.changes.clone();
-        for run in self.incidents.values_mut() {
-            run.incident.changes = near(&known);
+        if changes.is_empty() && self.changes.first().is_none_or(|change| change.at >= oldest) {
+            return;
+        }
+        let mut known = self.changes.to_vec();
+        known.extend(changes.iter().cloned());
+        known.retain(|change| change.at >= oldest);
+        known.sort_by(|a, b| (a.at, &a.entity).cmp(&(b.at, &b.entity)));
+        known.dedup();
+        let excess = known.len().saturating_sub(MAX_CHANGES);
+        known.drain(..excess);
+        if known != *self.changes {
+            self.changes = Arc::new(known);
+            self.uncorrelated = true;
         }
     }
 
@@ -85,16 +100,21 @@ impl Machine {
     /// within the time it takes to learn counts as over.
     pub(crate) fn await_forgotten(&mut self, forgetful: &[PartName]) {
         let mut waiting = Vec::new();
-        for (id, run) in &mut self.incidents {
+        for (id, run) in self.incidents.iter() {
             let unknown = run.incident.ongoing().filter(|a| forgetful.contains(&a.detector)).map(|a| a.id.clone());
-            run.forgotten = unknown.collect();
-            if !run.forgotten.is_empty() {
-                waiting.push(id.clone());
+            let forgotten: Vec<AnomalyId> = unknown.collect();
+            if forgotten != run.forgotten {
+                waiting.push((id.clone(), forgotten));
             }
         }
         let forget_ms = self.settings().forget_ms;
-        for id in waiting {
-            self.start_timer(TimerKey::Forget(id), forget_ms);
+        for (id, forgotten) in waiting {
+            if !forgotten.is_empty() {
+                self.start_timer(TimerKey::Forget(id.clone()), forget_ms);
+            }
+            if let Some(run) = self.incidents.get_mut(&id) {
+                run.forgotten = forgotten;
+            }
         }
     }
 
@@ -102,7 +122,8 @@ impl Machine {
         let Some(run) = self.incidents.get_mut(id) else { return };
         let forgotten = std::mem::take(&mut run.forgotten);
         let mut ended = Vec::new();
-        for anomaly in run.incident.anomalies.iter_mut().filter(|a| forgotten.contains(&a.id)) {
+        let incident = Arc::make_mut(&mut run.incident);
+        for anomaly in incident.anomalies.iter_mut().filter(|a| forgotten.contains(&a.id)) {
             anomaly.phase = Phase::Ended;
             ended.push(anomaly.id.to_string());
         }
@@ -113,16 +134,20 @@ impl Machine {
         }
     }
 
-    pub(crate) fn on_correlated(&mut self, asked: &[Anomaly], groupings: &[Grouping]) {
+    pub(crate) fn on_correlated(&mut self, asked: &BTreeSet<AnomalyId>, groupings: &[Grouping]) {
         let mut opening: BTreeMap<&str, Vec<(&AnomalyId, &str)>> = BTreeMap::new();
         let mut joining: BTreeMap<IncidentId, Vec<(&AnomalyId, &str)>> = BTreeMap::new();
         let mut following: BTreeMap<&IncidentId, Vec<(&AnomalyId, &str)>> = BTreeMap::new();
         for grouping in groupings {
-            let waits = self.pending.contains_key(&grouping.anomaly) && asked.iter().any(|a| a.id == grouping.anomaly);
+            let waits = self.pending.contains_key(&grouping.anomaly) && asked.contains(&grouping.anomaly);
             let entry = (&grouping.anomaly, grouping.because.as_str());
             match &grouping.into {
                 _ if !waits => {}
-                Placement::Ignore => {}
+                Placement::Ignore => {
+                    if let Some(pending) = self.pending.get_mut(&grouping.anomaly) {
+                        pending.ignored = Some(grouping.because.clone());
+                    }
+                }
                 Placement::Open { key } => opening.entry(key).or_default().push(entry),
                 // What a person has takes nothing in by itself: it might be another fault, of which nobody would look for the
                 // cause. Once a cause is known, it joins what it belongs to.
@@ -165,19 +190,22 @@ impl Machine {
         let Some(ended) = self.incidents.remove(id) else { return };
         self.timers.stop(&TimerKey::Quiet(id.clone()));
         self.timers.stop(&TimerKey::Forget(id.clone()));
-        let members = ended.incident.anomalies;
+        let members = Arc::unwrap_or_clone(ended.incident).anomalies;
         let ids: Vec<AnomalyId> = members.iter().map(|a| a.id.clone()).collect();
-        self.pending.extend(members.into_iter().map(|anomaly| (anomaly.id.clone(), anomaly)));
+        for anomaly in members {
+            self.homes.remove(&anomaly.id);
+            self.await_incident(anomaly);
+        }
         let because = "the same cause was found";
         self.join(into, ids.iter().map(|anomaly| (anomaly, because)).collect());
     }
 
     /// The correlator failed: one incident an entity, which loses grouping and nothing else.
-    pub(crate) fn correlate_alone(&mut self, asked: &[Anomaly]) {
+    pub(crate) fn correlate_alone(&mut self, asked: &BTreeSet<AnomalyId>) {
         let mut by_entity: BTreeMap<String, Vec<(&AnomalyId, &str)>> = BTreeMap::new();
-        for anomaly in asked.iter().filter(|a| self.pending.contains_key(&a.id)) {
+        for (id, pending) in asked.iter().filter_map(|id| Some((id, self.pending.get(id)?))) {
             let because = "the correlator failed, so each entity stands alone";
-            by_entity.entry(anomaly.entity.to_string()).or_default().push((&anomaly.id, because));
+            by_entity.entry(pending.anomaly.entity.to_string()).or_default().push((id, because));
         }
         for members in by_entity.values() {
             self.open(members, None);
@@ -185,7 +213,8 @@ impl Machine {
     }
 
     fn take_pending(&mut self, members: &[(&AnomalyId, &str)]) -> (Vec<Anomaly>, Vec<String>) {
-        let anomalies: Vec<Anomaly> = members.iter().filter_map(|(id, _)| self.pending.remove(*id)).collect();
+        let taken = members.iter().filter_map(|(id, _)| self.pending.remove(*id));
+        let anomalies: Vec<Anomaly> = taken.map(|pending| pending.anomaly).collect();
         let mut because: Vec<String> = members.iter().map(|(_, because)| (*because).to_owned()).collect();
         because.sort();
         because.dedup();
@@ -199,7 +228,9 @@ impl Machine {
         self.n_incidents += 1;
         let id = IncidentId::numbered(self.n_incidents);
         let left_out = anomalies.split_off(MAX_INCIDENT_ANOMALIES.min(anomalies.len())).len();
-        let ids = anomalies.iter().map(|a| a.id.clone()).collect();
+        let ids: Vec<AnomalyId> = anomalies.iter().map(|a| a.id.clone()).collect();
+        self.homes.extend(ids.iter().map(|anomaly| (anomaly.clone(), id.clone())));
+        self.uncorrelated = true;
         let incident = Incident {
             id: id.clone(),
             state: IncidentState::Open,
@@ -210,22 +241,7 @@ impl Machine {
             changes: near(&self.changes),
             classification: None,
         };
-        let run = IncidentRun {
-            incident,
-            opened: now,
-            hypothesis: None,
-            diagnoses: 0,
-            abstentions: 0,
-            grew: false,
-            ordered: None,
-            plans: 0,
-            plans_before: 0,
-            follows: follows.cloned(),
-            run: None,
-            tried: Vec::new(),
-            forgotten: Vec::new(),
-            is_full: false,
-        };
+        let run = IncidentRun { follows: follows.cloned(), ..IncidentRun::new(incident, now) };
         self.incidents.insert(id.clone(), run);
         self.fact(Fact::IncidentOpened { incident: id.clone(), anomalies: ids, onset, because });
         self.note_left_out(&id, left_out);
@@ -238,16 +254,24 @@ impl Machine {
     fn join(&mut self, id: &IncidentId, members: Vec<(&AnomalyId, &str)>) {
         let (mut anomalies, because) = self.take_pending(&members);
         let Some(run) = self.incidents.get_mut(id) else { return };
-        if run.incident.anomalies.len() + anomalies.len() > MAX_INCIDENT_ANOMALIES {
-            run.incident.anomalies.retain(|a| a.phase != Phase::Ended);
+        let incident = Arc::make_mut(&mut run.incident);
+        if incident.anomalies.len() + anomalies.len() > MAX_INCIDENT_ANOMALIES {
+            for ended in incident.anomalies.iter().filter(|a| a.phase == Phase::Ended) {
+                self.homes.remove(&ended.id);
+            }
+            incident.anomalies.retain(|a| a.phase != Phase::Ended);
         }
-        let room = MAX_INCIDENT_ANOMALIES.saturating_sub(run.incident.anomalies.len());
+        let room = MAX_INCIDENT_ANOMALIES.saturating_sub(incident.anomalies.len());
         let left_out = anomalies.split_off(room.min(anomalies.len())).len();
         let ids: Vec<AnomalyId> = anomalies.iter().map(|a| a.id.clone()).collect();
         self.note_left_out(id, left_out);
         let Some(run) = self.incidents.get_mut(id).filter(|_| !ids.is_empty()) else { return };
-        run.incident.onset = anomalies.iter().map(|a| a.onset).fold(run.incident.onset, std::cmp::Ord::min);
-        run.incident.anomalies.extend(anomalies);
+        let incident = Arc::make_mut(&mut run.incident);
+        incident.onset = anomalies.iter().map(|a| a.onset).fold(incident.onset, std::cmp::Ord::min);
+        incident.anomalies.extend(anomalies);
+        incident.changes = near(&self.changes);
+        self.homes.extend(ids.iter().map(|anomaly| (anomaly.clone(), id.clone())));
+        self.uncorrelated = true;
         self.fact(Fact::IncidentGrew { incident: id.clone(), anomalies: ids, because });
         self.watch_quiet(id);
         self.reconsider(id);
@@ -304,7 +328,7 @@ impl Machine {
     pub(crate) fn move_incident(&mut self, id: &IncidentId, to: IncidentState, because: impl Into<String>) {
         let Some(run) = self.incidents.get_mut(id) else { return };
         if run.incident.state != to {
-            run.incident.state = to;
+            Arc::make_mut(&mut run.incident).state = to;
             self.fact(Fact::IncidentMoved { incident: id.clone(), to, because: because.into() });
         }
     }
@@ -324,14 +348,23 @@ impl Machine {
     pub(crate) fn close(&mut self, id: &IncidentId, because: impl Into<String>) {
         self.draw_lesson(id);
         self.move_incident(id, IncidentState::Closed, because);
-        let ended = self.incidents.remove(id);
-        let ongoing = ended.iter().flat_map(|run| run.incident.ongoing()).filter(|a| !self.dismissed.contains(&a.id));
-        let ongoing: Vec<Anomaly> = ongoing.cloned().collect();
-        self.pending.extend(ongoing.into_iter().map(|anomaly| (anomaly.id.clone(), anomaly)));
+        self.leave_incident(id);
+        self.correlate();
+    }
+
+    /// Forgets an incident. What goes on of it is pending again.
+    pub(crate) fn leave_incident(&mut self, id: &IncidentId) {
+        self.uncorrelated = true;
+        let members = self.incidents.remove(id).map(|run| Arc::unwrap_or_clone(run.incident).anomalies);
+        for anomaly in members.into_iter().flatten() {
+            self.homes.remove(&anomaly.id);
+            if anomaly.phase != Phase::Ended && !self.dismissed.contains_key(&anomaly.id) {
+                self.await_incident(anomaly);
+            }
+        }
         self.stop_thinking(id);
         self.timers.stop(&TimerKey::Quiet(id.clone()));
         self.timers.stop(&TimerKey::Forget(id.clone()));
-        self.correlate();
     }
 
     /// Why a person's order about an incident cannot be carried out: it is not open, no reason is given, or steps are under way.
@@ -349,12 +382,7 @@ impl Machine {
     /// Whatever waits to be diagnosed, classified or planned is left.
     fn stop_thinking(&mut self, id: &IncidentId) {
         self.timers.stop(&TimerKey::Settle(id.clone()));
-        self.forget_commands(|command| match command {
-            Command::Diagnose { incident, .. } | Command::Classify { incident } | Command::Plan { incident, .. } => {
-                incident == id
-            }
-            _ => false,
-        });
+        self.forget_commands(id, |_| true);
     }
 
     pub(crate) fn on_closed_by_person(&mut self, id: &IncidentId, by: &Person, reason: &str) {
@@ -365,7 +393,7 @@ impl Machine {
         self.cancel_unsent(id, &because);
         let ongoing: Vec<AnomalyId> =
             self.incidents.get(id).iter().flat_map(|run| run.incident.ongoing()).map(|a| a.id.clone()).collect();
-        self.dismissed.extend(ongoing);
+        self.dismissed.extend(ongoing.into_iter().map(|anomaly| (anomaly, ())));
         while self.dismissed.len() > MAX_PENDING {
             self.dismissed.pop_first();
         }
@@ -431,12 +459,7 @@ impl Machine {
     }
 }
 
-fn holds<'a>(incident: &'a mut Incident, id: &AnomalyId) -> Option<(IncidentId, &'a mut Anomaly)> {
-    let name = incident.id.clone();
-    incident.anomalies.iter_mut().find(|a| a.id == *id).map(|a| (name, a))
-}
-
 /// The newest changes, oldest first.
-fn near(changes: &[Change]) -> Vec<Change> {
+pub(crate) fn near(changes: &[Change]) -> Vec<Change> {
     changes[changes.len().saturating_sub(MAX_INCIDENT_CHANGES)..].to_vec()
 }

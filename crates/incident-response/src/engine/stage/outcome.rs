@@ -4,14 +4,14 @@ use ir_core::journal::Fact;
 use ir_core::{Holds, IncidentId, IncidentState, Moment, Outcome, Pace, Recovery, StepRef, StepState, Verified};
 
 use crate::engine::command::Command;
-use crate::engine::machine::Machine;
+use crate::engine::machine::{HeldSince, Machine};
 use crate::engine::timer::TimerKey;
 
 impl Machine {
     /// Asks the verifier, unless it is being asked.
     pub(crate) fn verify(&mut self, step: &StepRef) {
         let verifying = self.kernel.step(step).is_some_and(|entry| entry.state == StepState::Verifying);
-        if !verifying || self.waits_for(|c| matches!(c, Command::Verify { step: other, .. } if other == step)) {
+        if !verifying || self.waits_for(step, |c| matches!(c, Command::Verify { .. })) {
             return;
         }
         let Some(incident) = self.incident_of(step) else { return };
@@ -40,9 +40,12 @@ impl Machine {
             return self.verify_later(step);
         }
         // Time alone proves nothing at long intervals: every reading since might be of one and the same scrape.
-        let (since, scrapes) = *verify.held_since.get_or_insert((now, pace.scrapes.unwrap_or(0)));
-        let new = pace.scrapes.map(|n| n.saturating_sub(scrapes));
-        if now.saturating_sub(since) < hold_ms.saturating_mul(1_000_000) || new.is_some_and(|n| n < hold_scrapes) {
+        let begins = HeldSince { mono_ns: now, scrapes: pace.scrapes.unwrap_or(0) };
+        let since = *verify.held_since.get_or_insert(begins);
+        let new = pace.scrapes.map(|n| n.saturating_sub(since.scrapes));
+        if now.saturating_sub(since.mono_ns) < hold_ms.saturating_mul(1_000_000)
+            || new.is_some_and(|n| n < hold_scrapes)
+        {
             return self.verify_later(step);
         }
         verify.over = true;

@@ -104,7 +104,7 @@ impl Machine {
             .collect();
         let all_over = entry.steps.values().all(|step| step.state.is_terminal());
         for (step, call) in begin {
-            if !self.waits_for(|c| matches!(c, Command::Preview { step: other, .. } if *other == step)) {
+            if !self.waits_for(&step, |c| matches!(c, Command::Preview { .. })) {
                 self.command(Command::Preview { step, call });
             }
         }
@@ -183,27 +183,13 @@ impl Machine {
     /// Timers and questions of a step that is over.
     pub(crate) fn forget_step(&mut self, step: &StepRef) {
         use TimerKey as Key;
-        self.timers.stop_where(|key| match key {
-            Key::Approval(s)
-            | Key::Ask(s)
-            | Key::Retry(s)
-            | Key::Deadline(s)
-            | Key::Probe(s)
-            | Key::Verify(s)
-            | Key::VerifyEnd(s) => s == step,
-            Key::Settle(_) | Key::Quiet(_) | Key::Forget(_) | Key::Again(_) => false,
-        });
+        for key in [Key::Approval, Key::Ask, Key::Retry, Key::Deadline, Key::Probe, Key::Verify, Key::VerifyEnd] {
+            self.timers.stop(&key(step.clone()));
+        }
         if let Some(run) = self.run_of(step) {
             run.asks.remove(&step.step);
             run.delays.remove(&step.step);
         }
-        self.forget_commands(|command| match command {
-            Command::Preview { step: s, .. }
-            | Command::Send { step: s, .. }
-            | Command::Probe { step: s, .. }
-            | Command::Verify { step: s, .. } => s == step,
-            Command::Ask { request, .. } => request.step == *step,
-            _ => false,
-        });
+        self.forget_commands(step, |_| true);
     }
 }
