@@ -464,6 +464,7 @@ impl Responder {
             requests,
             status,
             records,
+            checkpoint_every: settings.checkpoint_every,
             renew_every_ns: settings.lease_ms.saturating_mul(1_000_000) / 3,
             effects_ctx,
             effects_stop,

@@ -42,6 +42,8 @@ pub struct EngineSettings {
     /// How often detectors' states are stored, beside each time an episode begins or ends. Signals that came after the latest stored
     /// state are read again after a crash, from sources that still have them. 300,000.
     pub snapshot_every_ms: u64,
+    /// After so many records a checkpoint is written, beside the one at an orderly end: a start reads no more than about these. 5,000.
+    pub checkpoint_every: u64,
     /// How far back changes are kept for correlation. 3,600,000.
     pub changes_for_ms: u64,
     /// How long the writer's lease lasts without renewal. 15,000.
@@ -71,6 +73,7 @@ impl Default for EngineSettings {
             retry_most_ms: 60_000,
             patience_ms: 300_000,
             snapshot_every_ms: 300_000,
+            checkpoint_every: 5_000,
             changes_for_ms: 3_600_000,
             lease_ms: 15_000,
             append_within_ms: ir_core::kernel::APPEND_WITHIN_MS,
@@ -88,6 +91,7 @@ impl EngineSettings {
             ("verify_every_ms", self.verify_every_ms),
             ("answer_within_ms", self.answer_within_ms),
             ("snapshot_every_ms", self.snapshot_every_ms),
+            ("checkpoint_every", self.checkpoint_every),
             ("lease_ms", self.lease_ms),
             ("append_within_ms", self.append_within_ms),
             ("shutdown_within_ms", self.shutdown_within_ms),

@@ -28,10 +28,9 @@ use super::status::{DetectorStatus, Status, StepStatus};
 /// Poll cycles of which nothing came are recorded together, at most this far apart. A failure that goes on, or comes and goes, is
 /// recorded as often.
 const QUIET_CYCLES_NS: u64 = 300_000_000_000;
-/// A start reads at most so many records, unless the process before was killed between two turns of its loop.
-const CHECKPOINT_EVERY: u64 = 5_000;
-/// The status is published at most so often, because that costs more, the more incidents are open.
-const PUBLISH_EVERY_NS: u64 = 20_000_000;
+/// The status is published after every turn; with more open incidents than these it rests in between, because it costs more, the more
+/// there are.
+const ALWAYS_PUBLISHED: u64 = 64;
 const PUBLISH_PER_INCIDENT_NS: u64 = 50_000;
 /// Commands that only think are performed so many at a time: a mass of incidents must not keep the loop from its turn.
 const MAX_THINKING: usize = 16;
@@ -57,6 +56,7 @@ pub(crate) struct Shell {
     pub(crate) status: watch::Sender<Arc<Status>>,
     pub(crate) records: broadcast::Sender<Record>,
     pub(crate) renew_every_ns: u64,
+    pub(crate) checkpoint_every: u64,
     /// What executors get: it is stopped before everything else.
     pub(crate) effects_ctx: Ctx,
     pub(crate) effects_stop: Stop,
@@ -168,7 +168,7 @@ impl Shell {
                 self.take(event).await?;
             }
             beat.beat(&self.ctx);
-            if self.work.since_checkpoint >= CHECKPOINT_EVERY {
+            if self.work.since_checkpoint >= self.checkpoint_every {
                 self.checkpoint().await?;
             }
             self.publish_when_due();
@@ -670,7 +670,8 @@ impl Shell {
     }
 
     fn publish(&mut self) {
-        let rest = PUBLISH_EVERY_NS + PUBLISH_PER_INCIDENT_NS * self.machine.incidents().len() as u64;
+        let n = self.machine.incidents().len() as u64;
+        let rest = n.saturating_sub(ALWAYS_PUBLISHED) * PUBLISH_PER_INCIDENT_NS;
         (self.work.unpublished, self.work.publish_at) = (false, self.ctx.now().mono_ns.saturating_add(rest));
         let kernel = self.gate.state();
         let steps = kernel

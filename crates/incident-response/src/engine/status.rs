@@ -5,7 +5,8 @@ use std::sync::Arc;
 use ir_core::{ApprovalRequest, Direction, Failure, Incident, PartName, PlanId, Problem, StepRef, StepState};
 use serde::Serialize;
 
-/// A snapshot of the engine.
+/// A snapshot of the engine, published after each turn of its main loop; with more than 64 open incidents after a rest of 50 µs for each
+/// further one, and in any case before a person's request is answered.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Status {
     /// Whether acting is stopped, and why.

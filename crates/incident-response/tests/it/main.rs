@@ -7,10 +7,12 @@ mod corners;
 mod crash;
 #[cfg(feature = "file")]
 mod disk;
+mod flood;
 mod healing;
 mod hostile;
 mod incidents;
 mod isolation;
+mod journal;
 mod judging;
 mod pace;
 mod plans;

@@ -476,6 +476,7 @@ impl Storm {
             quiet_ms: 1_500,
             patience_ms: 20_000,
             answer_within_ms: 3_000,
+            checkpoint_every: 20,
             ..EngineSettings::default()
         };
         let gone = self.field.lock().gone.map(|name| format!("\"{name}\""));

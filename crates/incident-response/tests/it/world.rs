@@ -172,6 +172,8 @@ pub(crate) fn bare(world: &World, clock: &SimClock, journal: &(impl Journal + Cl
         rediagnose_ms: 300,
         quiet_ms: 1500,
         patience_ms: 30_000,
+        // So that every start begins with one, and every replay compares many.
+        checkpoint_every: 5,
         ..EngineSettings::default()
     };
     Responder::builder()
