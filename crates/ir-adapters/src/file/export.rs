@@ -9,6 +9,7 @@ use ir_core::journal::{AuditSink, EncodedRecord, leaf_hash};
 use ir_core::{Ctx, Digest, Error, ErrorKind, Result};
 
 use super::disk::{Disk, RealDisk};
+use super::index::LastSegment;
 use super::layout::{Layout, link, write_line};
 use super::{Lock, index, lock};
 use crate::blocking;
@@ -53,9 +54,10 @@ impl FileExport {
         std::fs::create_dir_all(layout.segments()).map_err(|error| failed("cannot make the folder", error))?;
         disk.sync_dir(layout.root()).map_err(|error| failed("cannot make the folder", error))?;
         let lock = lock(&layout)?;
-        let opened = index::open(&layout, false)?;
+        let mut opened = index::open(&layout, false)?;
+        opened.store_indexes(&mut *disk);
         let mut segment = None;
-        if let Some((path, len)) = opened.last {
+        if let Some(LastSegment { path, len, .. }) = opened.last {
             let file = disk.open(&path).map_err(|error| failed("cannot open the last segment", error))?;
             disk.cut(&file, len).map_err(|error| failed("cannot settle the last segment", error))?;
             segment = Some((file, len));

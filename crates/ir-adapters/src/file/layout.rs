@@ -44,6 +44,11 @@ impl Layout {
         self.segments().join(format!("{first_seq:020}.jsonl"))
     }
 
+    /// The index of that segment, once it is finished.
+    pub(super) fn index(&self, first_seq: u64) -> PathBuf {
+        self.segments().join(format!("{first_seq:020}.index"))
+    }
+
     pub(super) fn blob(&self, digest: &Digest) -> PathBuf {
         self.blobs().join(digest.to_string())
     }

@@ -6,6 +6,7 @@
 //! lock                                     held by the one process that writes
 //! lease.json                               the epoch of the last lease
 //! segments/00000000000000000001.jsonl      records, one a line: <64 hex of the leaf hash> <canonical JSON>
+//! segments/00000000000000000001.index      of a finished segment: offsets, end of the chain, newest checkpoint, highest epoch
 //! blobs/<64 hex>                           what was too large for a record
 //! ```
 //!
@@ -13,7 +14,25 @@
 //!
 //! An append returns after one `fdatasync` that covers it and everything else that was waiting. Blobs are synced and named
 //! before the record that names them. After any failed write the journal refuses everything until it is opened again. At
-//! open an incomplete end is cut (and told by the next lease); whatever else is wrong is an error that names the record.
+//! open an incomplete end is cut (and told by the next lease); whatever else is found wrong is an error that names the record.
+//!
+//! # What opening verifies, and what it does not
+//!
+//! Opening reads the last segment whole and, of every older one, its index, its length and its last record. So it finds a damaged
+//! record in the last segment; an older segment that is missing, has another length, or ends with another record; and segments that
+//! do not follow each other. **It does not read the other records of older segments, and no blobs.** Their hashes are verified when
+//! they are read: a damaged record is an error of `read` that names it. A blob is verified by whoever resolves the record that names
+//! it. [`verify`] verifies every byte at rest, and [`ir_core::journal::verify`] does so through an open journal.
+//!
+//! An index is written when its segment is finished. It checks itself; one that is missing, damaged or not of its segment is made anew,
+//! for which that segment is read and verified whole. The time to open thus grows with the size of one segment, and hardly with the
+//! journal.
+//!
+//! # Checkpoints
+//!
+//! A lease names the newest checkpoint: the last append marked as one, and after opening again the newest record that is a
+//! [`GateFact::Checkpoint`](ir_core::journal::GateFact::Checkpoint) and the last of its append. A mark on any other record is forgotten
+//! when the journal is closed.
 //!
 //! # Assumptions
 //!
@@ -39,7 +58,9 @@ mod halt;
 mod index;
 mod layout;
 mod lease;
+mod marks;
 mod scan;
+mod segment_index;
 mod snapshots;
 mod verify;
 mod writer;
@@ -61,9 +82,10 @@ pub(crate) fn replace_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
 }
 
 use disk::{Disk, RealDisk};
-use index::Index;
+use index::{Index, LastSegment};
 use layout::Layout;
-use writer::{Append, Job, Writer};
+use marks::Marks;
+use writer::{Append, Job, Segment, Writer};
 
 const COMPONENT: &str = "file journal";
 
@@ -122,19 +144,20 @@ impl FileJournal {
         let layout = Layout::new(&config.dir);
         make_folders(&mut *disk, &layout).map_err(|error| io_error("cannot make the folder", error))?;
         let lock = lock(&layout)?;
-        let opened = index::open(&layout, true)?;
+        let mut opened = index::open(&layout, true)?;
         let stored = lease::load(&layout.lease())?;
+        opened.store_indexes(&mut *disk);
 
         let mut repaired = None;
         let mut segment = None;
-        if let Some((path, len)) = opened.last {
+        if let Some(LastSegment { path, len, prev, marks }) = opened.last {
             let file = disk.open(&path).map_err(|error| io_error("cannot open the last segment", error))?;
             // What stands in the file may never have been synced; from now on it counts as durable, so it has to be.
             let settled = if opened.torn_bytes > 0 { disk.cut(&file, len) } else { disk.sync(&file) };
             settled
                 .and_then(|()| disk.sync_dir(&layout.segments()))
                 .map_err(|error| io_error("cannot settle the end of the last segment", error))?;
-            segment = Some((file, len));
+            segment = Some(Segment { file, len, prev, marks });
         }
         if opened.torn_bytes > 0 {
             tracing::warn!(
@@ -157,6 +180,7 @@ impl FileJournal {
             prev: opened.end.prev,
             epoch: stored.map_or(0, |lease| lease.epoch),
             holder: None,
+            checkpoint: opened.marks.checkpoint,
             repaired,
             broken: None,
             _lock: lock,
@@ -282,7 +306,7 @@ fn prepare(batch: &Batch) -> Append {
         flaw = Some("a batch holds at least one record".to_owned());
     }
     let (mut prev, mut last) = (Digest::ZERO, Digest::ZERO);
-    let mut left = batch.records.len();
+    let (mut left, mut marks) = (batch.records.len(), Marks::default());
     for (n, (seq, record)) in (batch.expected_seq..).zip(&batch.records).enumerate() {
         left -= 1;
         let link = layout::link(&record.bytes);
@@ -297,11 +321,13 @@ fn prepare(batch: &Batch) -> Append {
             prev = link.map_or(Digest::ZERO, |link| link.prev);
         }
         last = record.hash;
+        marks.add(Marks::of(seq, &record.bytes));
         offsets.push(lines.len() as u64);
         layout::write_line(&mut lines, record);
     }
     let (expected_seq, epoch, blobs) = (batch.expected_seq, batch.epoch, batch.blobs.clone());
-    Append { expected_seq, epoch, blobs, lines, offsets, prev, last, flaw }
+    let checkpoint = batch.records.last().filter(|_| batch.checkpoint).map(|record| record.seq);
+    Append { expected_seq, epoch, checkpoint, blobs, lines, offsets, prev, last, marks, flaw }
 }
 
 #[async_trait]
