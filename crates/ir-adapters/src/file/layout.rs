@@ -31,10 +31,6 @@ impl Layout {
         self.root.join("blobs")
     }
 
-    pub(super) fn lease(&self) -> PathBuf {
-        self.root.join("lease.json")
-    }
-
     pub(super) fn lock(&self) -> PathBuf {
         self.root.join("lock")
     }

@@ -4,7 +4,6 @@
 //!
 //! ```text
 //! lock                                     held by the one process that writes
-//! lease.json                               the epoch of the last lease
 //! segments/00000000000000000001.jsonl      records, one a line: <64 hex of the leaf hash> <canonical JSON>
 //! segments/00000000000000000001.index      of a finished segment: offsets, end of the chain, newest checkpoint, highest epoch
 //! blobs/<64 hex>                           what was too large for a record
@@ -34,6 +33,13 @@
 //! [`GateFact::Checkpoint`](ir_core::journal::GateFact::Checkpoint) and the last of its append. A mark on any other record is forgotten
 //! when the journal is closed.
 //!
+//! # Epochs
+//!
+//! A first claim gets an epoch one above the highest that a record carries
+//! ([`GateFact::Claimed`](ir_core::journal::GateFact::Claimed), which the gate writes before anything else). So the segments are all that
+//! a backup must hold. An epoch that was claimed and never recorded authorized nothing, and may be given again once the journal was
+//! closed. A file `lease.json`, left by earlier versions, is not read.
+//!
 //! # Assumptions
 //!
 //! The file system keeps its promise about `fsync` and renames within a folder atomically: any local Linux file system does.
@@ -57,7 +63,6 @@ mod export;
 mod halt;
 mod index;
 mod layout;
-mod lease;
 mod marks;
 mod scan;
 mod segment_index;
@@ -145,7 +150,6 @@ impl FileJournal {
         make_folders(&mut *disk, &layout).map_err(|error| io_error("cannot make the folder", error))?;
         let lock = lock(&layout)?;
         let mut opened = index::open(&layout, true)?;
-        let stored = lease::load(&layout.lease())?;
         opened.store_indexes(&mut *disk);
 
         let mut repaired = None;
@@ -178,7 +182,7 @@ impl FileJournal {
             segment,
             next_seq: opened.end.next_seq,
             prev: opened.end.prev,
-            epoch: stored.map_or(0, |lease| lease.epoch),
+            epoch: opened.marks.epoch,
             holder: None,
             checkpoint: opened.marks.checkpoint,
             repaired,

@@ -5,13 +5,13 @@ use std::path::Path;
 use ir_core::journal::{ChainReport, ChainVerifier};
 use ir_core::{Digest, Result};
 
+use super::io_error;
 use super::layout::{Layout, link, split_line};
 use super::marks::Marks;
 use super::scan::End;
 use super::segment_index::{SegmentIndex, Summary};
-use super::{io_error, lease};
 
-/// Verifies the journal in `dir`: every byte of every record, the chain, whole appends, every blob, the lease, and that no index says
+/// Verifies the journal in `dir`: every byte of every record, the chain, whole appends, every blob, and that no index says
 /// anything else than its segment. Opening a journal does less: see the [module](super).
 ///
 /// The report names the record that holds the first thing that is wrong; a torn tail is said to be damaged after the last
@@ -40,9 +40,6 @@ pub fn verify(dir: impl AsRef<Path>) -> Result<ChainReport> {
         let (seq, left) = (reader.verifier.next_seq(), reader.end.left);
         let what = format!("damaged after record {}: {left} more records of its append were written", seq - 1);
         reader.verifier.fail(seq, what);
-    } else if let Err(error) = lease::load(&reader.layout.lease()) {
-        // No record holds the lease, so the damage is told at the place of the next one.
-        reader.verifier.fail(reader.verifier.next_seq(), error.message());
     }
     Ok(reader.verifier.finish())
 }

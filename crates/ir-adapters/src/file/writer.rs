@@ -12,7 +12,7 @@ use super::disk::{Disk, replace};
 use super::index::Index;
 use super::layout::Layout;
 use super::marks::Marks;
-use super::{COMPONENT, io_error, lease};
+use super::{COMPONENT, io_error};
 
 /// The most that is written under one sync: beyond this, waiting for the rest would only make the first ones late.
 const MAX_GROUP_BYTES: usize = 8 << 20;
@@ -68,6 +68,7 @@ pub(super) struct Writer {
     pub(super) segment: Option<Segment>,
     pub(super) next_seq: u64,
     pub(super) prev: Digest,
+    /// The epoch of the lease; before the first claim of this opening, the highest that a record carries.
     pub(super) epoch: u64,
     /// The holder of this opening, and until when on the monotonic clock.
     pub(super) holder: Option<(PartName, u64)>,
@@ -258,11 +259,6 @@ impl Writer {
             _ => false,
         };
         if !same {
-            let stored = lease::Stored { epoch: self.epoch + 1, holder: holder.name.clone() };
-            if let Err(error) = lease::store(&mut *self.disk, &self.layout.lease(), stored) {
-                self.broken = Some(error.message().to_owned());
-                return Err(error);
-            }
             self.epoch += 1;
         }
         let until = now_mono_ns.saturating_add(holder.ttl_ms.saturating_mul(1_000_000));

@@ -12,6 +12,7 @@ use ir_core::{Clock, Ctx, Journal, ManualClock, PartName, Result};
 use super::*;
 
 mod damage;
+mod epochs;
 mod export;
 mod faults;
 mod halt;
@@ -181,11 +182,15 @@ async fn only_one_value_writes_and_others_may_read() {
 #[tokio::test]
 async fn a_new_opening_raises_the_epoch_even_for_the_same_name() {
     let dir = tempfile::tempdir().unwrap();
+    let mut chain = Chain::default();
     for epoch in 1..=3 {
         let journal = FileJournal::open(dir.path()).unwrap();
         for _ in 0..2 {
             assert_eq!(journal.claim(&ctx(), &holder()).await.unwrap().epoch, epoch);
         }
+        let mut pen = Pen { chain, epoch, written: Vec::new() };
+        pen.claimed(&journal, "journal").await;
+        chain = pen.chain;
     }
 }
 
