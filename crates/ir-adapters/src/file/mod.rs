@@ -64,6 +64,7 @@ mod halt;
 mod index;
 mod layout;
 mod marks;
+mod named;
 mod scan;
 mod segment_index;
 mod snapshots;

@@ -2,12 +2,13 @@
 
 use std::path::Path;
 
-use ir_core::journal::{ChainReport, ChainVerifier};
+use ir_core::journal::{ChainReport, ChainVerifier, EncodedRecord};
 use ir_core::{Digest, Result};
 
 use super::io_error;
 use super::layout::{Layout, link, split_line};
 use super::marks::Marks;
+use super::named::{self, Named};
 use super::scan::End;
 use super::segment_index::{SegmentIndex, Summary};
 
@@ -44,15 +45,16 @@ pub fn verify(dir: impl AsRef<Path>) -> Result<ChainReport> {
     Ok(reader.verifier.finish())
 }
 
-/// Verifies the records in the folder of a [`FileExport`](super::FileExport). It holds no blobs, and its end may lie within an
-/// append whose rest is still to come.
+/// Verifies the folder of a [`FileExport`](super::FileExport): every byte of every record and the chain, and every blob if the export
+/// holds blobs. Its end may lie within an append whose rest is still to come.
 ///
 /// # Errors
 ///
 /// When files cannot be read. Damage is not an error, it is in the report.
 pub fn verify_export(dir: impl AsRef<Path>) -> Result<ChainReport> {
     let layout = Layout::new(dir.as_ref());
-    let mut reader = Reader::new(layout, false);
+    let blobs = layout.blobs().is_dir();
+    let mut reader = Reader::new(layout, blobs);
     let sound = reader.read_all()?;
     let records = reader.verifier.next_seq() - 1;
     let mut report = reader.verifier.finish();
@@ -136,29 +138,48 @@ impl Reader {
             self.verifier.fail(seq, "its line is not a hash and a record");
             return Ok(false);
         };
-        match self.verifier.push(&hash, bytes) {
-            Err(_) => return Ok(false),
-            Ok(blobs) if self.blobs => {
-                for digest in blobs {
-                    if let Some(what) = self.blob_fault(&digest)? {
-                        self.verifier.fail(seq, what);
-                        return Ok(false);
-                    }
-                }
-            }
-            Ok(_) => {}
+        if self.verifier.push(&hash, bytes).is_err() {
+            return Ok(false);
+        }
+        if self.blobs
+            && let Some(what) = self.blobs_fault(&EncodedRecord { seq, hash, bytes: bytes.into() })?
+        {
+            self.verifier.fail(seq, what);
+            return Ok(false);
         }
         self.end = End { next_seq: seq + 1, prev: hash, left: link(bytes).map_or(0, |link| link.left) };
         self.marks.add(Marks::of(seq, bytes));
         Ok(true)
     }
 
-    fn blob_fault(&self, digest: &Digest) -> Result<Option<String>> {
+    /// What is wrong with the blobs that `record` names, also within a body that is a blob itself.
+    fn blobs_fault(&self, record: &EncodedRecord) -> Result<Option<String>> {
+        for name in named::in_record(record)? {
+            let bytes = match self.blob(name.digest())? {
+                Ok(bytes) => bytes,
+                Err(what) => return Ok(Some(what)),
+            };
+            let Named::Body(_) = name else { continue };
+            let within = match named::in_body(record.seq, &bytes) {
+                Ok(within) => within,
+                Err(error) => return Ok(Some(error.message().to_owned())),
+            };
+            for digest in within {
+                if let Err(what) = self.blob(&digest)? {
+                    return Ok(Some(what));
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// The content of a blob, or what is wrong with it.
+    fn blob(&self, digest: &Digest) -> Result<Result<Vec<u8>, String>> {
         match std::fs::read(self.layout.blob(digest)) {
-            Ok(bytes) if Digest::of(&bytes) == *digest => Ok(None),
-            Ok(_) => Ok(Some(format!("blob `{digest}` has another content"))),
+            Ok(bytes) if Digest::of(&bytes) == *digest => Ok(Ok(bytes)),
+            Ok(_) => Ok(Err(format!("blob `{digest}` has another content"))),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                Ok(Some(format!("blob `{digest}` is missing")))
+                Ok(Err(format!("blob `{digest}` is missing")))
             }
             Err(error) => Err(io_error(&format!("cannot read blob `{digest}`"), error)),
         }

@@ -4,6 +4,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::*;
+use ir_core::AuditSink;
 
 /// Which call fails, and how the files are left.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -171,4 +172,52 @@ async fn a_write_that_goes_half_through_loses_nothing_acknowledged() {
 #[tokio::test]
 async fn a_machine_that_dies_at_any_call_loses_nothing_acknowledged() {
     survives(Fault::Crash).await;
+}
+
+async fn export_survives(fault: Fault) {
+    let from = folder();
+    let journal = FileJournal::open(from.path()).unwrap();
+    let mut pen = pen(&journal).await;
+    for sizes in [&[10][..], &[MAX_INLINE_BYTES + 1, 3], &[300, 2], &[MAX_INLINE_BYTES + 2]] {
+        pen.append(&journal, sizes).await.unwrap();
+    }
+    pen.checkpoint_of(&journal, 20_000).await;
+    let journal = Arc::new(journal);
+    let mut n_failed = 0;
+    for call in 1..200 {
+        let dir = folder();
+        let left = Arc::new(AtomicU32::new(0));
+        let disk = FaultyDisk { fault, left: left.clone(), dead: false, synced: Arc::default() };
+        let export = FileExport::open_on(dir.path(), 500, Box::new(disk)).unwrap().blobs_of(journal.clone());
+        left.store(call, Ordering::SeqCst);
+        let mut copied = 0;
+        let mut failed = false;
+        for records in pen.written.chunks(2) {
+            failed = export.copy(&ctx(), records).await.is_err();
+            if failed {
+                break;
+            }
+            copied += records.len() as u64;
+        }
+        drop(export);
+        let report = verify_export(dir.path()).unwrap();
+        assert!(report.records >= copied, "call {call}: what was acknowledged is lost");
+        if !failed {
+            break;
+        }
+        n_failed += 1;
+        let export = FileExport::open(dir.path()).unwrap_or_else(|error| panic!("call {call}: {error}"));
+        assert!(export.position(&ctx()).await.unwrap() > copied, "call {call}");
+        assert_eq!(verify_export(dir.path()).unwrap().fault, None, "call {call}: a record without its blob");
+        export.blobs_of(journal.clone()).copy(&ctx(), &pen.written).await.unwrap();
+        assert_eq!(verify_export(dir.path()).unwrap(), verify(from.path()).unwrap(), "call {call}");
+    }
+    assert!(n_failed >= 15, "only {n_failed} calls failed");
+}
+
+#[tokio::test]
+async fn an_export_has_the_blobs_of_its_records_whichever_call_of_the_disk_fails() {
+    export_survives(Fault::Refused).await;
+    export_survives(Fault::Short).await;
+    export_survives(Fault::Crash).await;
 }
