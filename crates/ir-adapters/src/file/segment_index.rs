@@ -44,6 +44,11 @@ impl Summary {
         Self { v: VERSION, first_seq, records, bytes, prev, last: end.prev, left: end.left, marks }
     }
 
+    /// Whether it is of a form that is written here.
+    pub(super) fn is_known(&self) -> bool {
+        self.v == VERSION && self.records > 0 && self.first_seq.checked_add(self.records).is_some()
+    }
+
     /// The end of the chain behind these records.
     pub(super) fn end(&self) -> End {
         End { next_seq: self.first_seq + self.records, prev: self.last, left: self.left }
@@ -81,8 +86,7 @@ pub(super) fn unseal(bytes: &[u8]) -> Option<(Summary, &[u8])> {
     let rest = rest.strip_prefix(b"\n")?;
     let Document { check, summary } = serde_json::from_slice(line).ok()?;
     let sound = Digest::of_parts([&*canonical::to_bytes(&summary).ok()?, rest]) == check;
-    let sane = summary.v == VERSION && summary.records > 0 && summary.first_seq.checked_add(summary.records).is_some();
-    (sound && sane).then_some((summary, rest))
+    (sound && summary.is_known()).then_some((summary, rest))
 }
 
 impl SegmentIndex {

@@ -1,19 +1,24 @@
 //! Verifying a journal at rest: without its lock, without opening it, without changing anything.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
-use ir_core::journal::{ChainReport, ChainVerifier, EncodedRecord};
-use ir_core::{Digest, Result};
+use ir_core::journal::{Chain, ChainReport, ChainVerifier, EncodedRecord, Fault, ReadFrom};
+use ir_core::{Digest, ErrorKind, Result};
 
-use super::io_error;
+use super::index;
 use super::layout::{Layout, link, split_line};
 use super::marks::Marks;
 use super::named::{self, Named};
 use super::scan::End;
 use super::segment_index::{SegmentIndex, Summary};
+use super::{archived, io_error};
 
 /// Verifies the journal in `dir`: every byte of every record, the chain, whole appends, every blob, and that no index says
 /// anything else than its segment. Opening a journal does less: see the [module](super).
+///
+/// Of archived records only the hashes are here. They are counted by `archived` in the report, and of them only this is verified: that the
+/// files with the hashes are whole and follow each other, and that the first record here names the last hash as its predecessor's.
 ///
 /// The report names the record that holds the first thing that is wrong; a torn tail is said to be damaged after the last
 /// complete record. Opening the journal for writing repairs a torn tail and nothing else.
@@ -64,6 +69,39 @@ pub fn verify_export(dir: impl AsRef<Path>) -> Result<ChainReport> {
     Ok(report)
 }
 
+/// Verifies an archive, and that its records are those whose hashes stayed in the journal in `dir` when they were archived: the report
+/// is that of [`verify`] of the folder `archive`, with a fault at the first record that is another one. What this proves is said at the
+/// [module](super).
+///
+/// # Errors
+///
+/// When files cannot be read, and `InvalidInput` when the file with the hashes is damaged. Damage of the archive is not an error, it is in
+/// the report.
+pub fn verify_archive(dir: impl AsRef<Path>, archive: impl AsRef<Path>) -> Result<ChainReport> {
+    let mut report = verify(archive.as_ref())?;
+    if report.fault.is_some() {
+        return Ok(report);
+    }
+    let listed = Layout::new(dir.as_ref()).list_archived();
+    let mut kept = BTreeMap::new();
+    for (first_seq, path) in listed.map_err(|error| io_error("cannot list the archived segments", error))? {
+        kept.extend((first_seq..).zip(archived::load(&path, first_seq)?.1));
+    }
+    let held = index::open(&Layout::new(archive.as_ref()), true)?.index;
+    let mut seq = 1;
+    while seq <= report.records {
+        for hash in held.hashes(ReadFrom { seq, max: usize::MAX })? {
+            if kept.get(&seq) != Some(&hash) {
+                let what = "it is not the record whose hash was kept".to_owned();
+                report.fault = Some(Fault { seq, what });
+                return Ok(report);
+            }
+            seq += 1;
+        }
+    }
+    Ok(report)
+}
+
 struct Reader {
     layout: Layout,
     verifier: ChainVerifier,
@@ -83,7 +121,19 @@ impl Reader {
 
     /// Reads every segment; false at the first fault, which the verifier keeps.
     fn read_all(&mut self) -> Result<bool> {
-        let segments = self.layout.list_segments().map_err(|error| io_error("cannot list the segments", error))?;
+        let mut segments = self.layout.list_segments().map_err(|error| io_error("cannot list the segments", error))?;
+        let archived = self.layout.list_archived().map_err(|error| io_error("cannot list the archived", error))?;
+        for (first_seq, path) in &archived {
+            // A segment that is still there was archived already, and only its removal was interrupted.
+            segments.retain(|(seq, _)| seq != first_seq);
+            if !self.archived(*first_seq, path)? {
+                return Ok(false);
+            }
+        }
+        if segments.is_empty() && !archived.is_empty() {
+            self.verifier.fail(self.verifier.next_seq(), "is missing: no segment follows the archived records");
+            return Ok(false);
+        }
         let count = segments.len();
         for (n, (first_seq, path)) in segments.into_iter().enumerate() {
             let seq = self.verifier.next_seq();
@@ -98,6 +148,26 @@ impl Reader {
                 return Ok(false);
             }
         }
+        Ok(true)
+    }
+
+    /// Passes over archived records. Whether the last kept hash is the right one, the first record that is here says.
+    fn archived(&mut self, first_seq: u64, path: &Path) -> Result<bool> {
+        let seq = self.verifier.next_seq();
+        let summary = match archived::load(path, first_seq) {
+            Ok((header, _)) => header.summary,
+            Err(error) if error.kind() == ErrorKind::InvalidInput => {
+                self.verifier.fail(first_seq, "it is archived, and the file with its hash is damaged");
+                return Ok(false);
+            }
+            Err(error) => return Err(error),
+        };
+        if first_seq != seq || summary.prev != self.end.prev {
+            self.verifier.fail(seq.min(first_seq), "the hash that was kept does not follow the one before it");
+            return Ok(false);
+        }
+        self.end = summary.end();
+        self.verifier = ChainVerifier::after(Chain::after(self.end.next_seq - 1, self.end.prev));
         Ok(true)
     }
 

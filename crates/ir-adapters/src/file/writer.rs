@@ -8,6 +8,7 @@ use ir_core::{Digest, Error, ErrorKind, PartName, Result};
 use tokio::sync::{mpsc, oneshot};
 
 use super::Lock;
+use super::archive::{self, Archived, Prepared};
 use super::disk::{Disk, replace};
 use super::index::Index;
 use super::layout::Layout;
@@ -21,6 +22,7 @@ const MAX_GROUP_BYTES: usize = 8 << 20;
 #[derive(Debug)]
 pub(super) enum Job {
     Append(Append, oneshot::Sender<Result<Appended>>),
+    Archive(Prepared, oneshot::Sender<Result<Archived>>),
     Claim { holder: Holder, now_mono_ns: u64, reply: oneshot::Sender<Result<Lease>> },
 }
 
@@ -72,8 +74,6 @@ pub(super) struct Writer {
     pub(super) epoch: u64,
     /// The holder of this opening, and until when on the monotonic clock.
     pub(super) holder: Option<(PartName, u64)>,
-    /// The newest durable checkpoint.
-    pub(super) checkpoint: Option<u64>,
     pub(super) repaired: Option<TailRepair>,
     /// Set for good once a write failed: what is on the disk is known only to who reads it again.
     pub(super) broken: Option<String>,
@@ -111,6 +111,13 @@ impl Writer {
             while let Some(job) = next {
                 match job {
                     Job::Append(append, reply) => self.take(append, reply, &mut group),
+                    Job::Archive(prepared, reply) => {
+                        self.flush(std::mem::replace(&mut group, Group::after(self.prev)));
+                        let archived = self
+                            .is_sound()
+                            .and_then(|()| archive::complete(&mut *self.disk, &self.layout, &self.index, prepared));
+                        let _ = reply.send(archived);
+                    }
                     Job::Claim { holder, now_mono_ns, reply } => {
                         // A claim may end the right of what is queued behind it, never of what came before.
                         self.flush(std::mem::replace(&mut group, Group::after(self.prev)));
@@ -213,7 +220,9 @@ impl Writer {
         written.and_then(|()| self.disk.sync(&segment.file)).map_err(failed)?;
         segment.len += n_bytes;
         segment.marks.add(group.marks);
-        self.checkpoint = group.checkpoint.or(self.checkpoint);
+        if let Some(checkpoint) = group.checkpoint {
+            self.index.set_checkpoint(checkpoint);
+        }
         self.index.extend(group.offsets.iter().copied(), n_bytes);
         Ok(())
     }
@@ -267,7 +276,7 @@ impl Writer {
             epoch: self.epoch,
             ttl_ms: holder.ttl_ms,
             head: self.next_seq,
-            checkpoint: self.checkpoint,
+            checkpoint: self.index.checkpoint(),
             repaired: self.repaired.take(),
         })
     }

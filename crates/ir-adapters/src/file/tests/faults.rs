@@ -1,14 +1,15 @@
 //! Faults of the disk: each call of the writer fails once, with less than all bytes written.
 
+use std::fs::File;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use super::*;
 use ir_core::AuditSink;
 
 /// Which call fails, and how the files are left.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Fault {
+pub(super) enum Fault {
     /// Nothing of it happened: no space, a failing device.
     Refused,
     /// A write went half through.
@@ -17,25 +18,30 @@ enum Fault {
     Crash,
 }
 
-#[derive(Debug)]
-struct FaultyDisk {
+#[derive(Debug, Clone)]
+pub(super) struct FaultyDisk {
     fault: Fault,
     /// Calls until the fault.
     left: Arc<AtomicU32>,
-    dead: bool,
+    dead: Arc<AtomicBool>,
     /// Length of each file at its last sync.
     synced: Arc<Mutex<Vec<(File, u64)>>>,
 }
 
 impl FaultyDisk {
+    /// Fails at the call to which `left` counts down, once it is above 0.
+    pub(super) fn new(fault: Fault, left: Arc<AtomicU32>) -> Self {
+        Self { fault, left, dead: Arc::default(), synced: Arc::default() }
+    }
+
     /// Whether this call fails.
     fn fails(&mut self) -> bool {
-        if self.dead {
+        if self.dead.load(Ordering::SeqCst) {
             return true;
         }
         let fails = self.left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| n.checked_sub(1)) == Ok(1);
         if fails && self.fault == Fault::Crash {
-            self.dead = true;
+            self.dead.store(true, Ordering::SeqCst);
             for (file, len) in self.synced.lock().unwrap().iter() {
                 file.set_len(*len).unwrap();
             }
@@ -92,6 +98,14 @@ impl Disk for FaultyDisk {
         if self.fails() { Err(Self::error()) } else { RealDisk.rename(from, to) }
     }
 
+    fn remove(&mut self, path: &Path) -> io::Result<()> {
+        if self.fails() { Err(Self::error()) } else { RealDisk.remove(path) }
+    }
+
+    fn another(&self) -> Box<dyn Disk> {
+        Box::new(self.clone())
+    }
+
     fn cut(&mut self, file: &File, len: u64) -> io::Result<()> {
         if self.fails() { Err(Self::error()) } else { RealDisk.cut(file, len) }
     }
@@ -115,8 +129,7 @@ async fn survives(fault: Fault) {
         let dir = folder();
         let config = FileJournalConfig { segment_bytes: 900, ..FileJournalConfig::at(dir.path()) };
         let left = Arc::new(AtomicU32::new(0));
-        let synced = Arc::new(Mutex::new(Vec::new()));
-        let disk = FaultyDisk { fault, left: left.clone(), dead: false, synced };
+        let disk = FaultyDisk::new(fault, left.clone());
         let journal = FileJournal::open_on(&config, Box::new(disk)).unwrap();
         let mut pen = pen(&journal).await;
         left.store(call, Ordering::SeqCst);
@@ -187,7 +200,7 @@ async fn export_survives(fault: Fault) {
     for call in 1..200 {
         let dir = folder();
         let left = Arc::new(AtomicU32::new(0));
-        let disk = FaultyDisk { fault, left: left.clone(), dead: false, synced: Arc::default() };
+        let disk = FaultyDisk::new(fault, left.clone());
         let export = FileExport::open_on(dir.path(), 500, Box::new(disk)).unwrap().blobs_of(journal.clone());
         left.store(call, Ordering::SeqCst);
         let mut copied = 0;

@@ -11,6 +11,7 @@ use ir_core::{Clock, Ctx, Journal, ManualClock, PartName, Result};
 
 use super::*;
 
+mod archive;
 mod damage;
 mod epochs;
 mod export;
