@@ -1,4 +1,4 @@
-//! Archiving: old segments and the blobs that only they name are moved to another folder, and their hashes stay.
+//! Moves old segments, and the blobs that only they name, to another folder, and keeps their hashes.
 //!
 //! # Order of writing
 //!

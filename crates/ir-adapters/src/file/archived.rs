@@ -1,4 +1,4 @@
-//! What stays of an archived segment: the hash of each of its records.
+//! Reads and writes what stays of an archived segment: the hash of each of its records.
 //!
 //! The file `segments/<first record>.archived` has one line of canonical JSON and, behind it, the 32 bytes of each leaf hash. The line
 //! checks itself and has the digest of the hashes, so that opening reads the line alone.

@@ -29,8 +29,8 @@ const SEGMENT_BYTES: u64 = 64 << 20;
 ///
 /// The folder of an export with blobs has the layout of a journal. To restore it, close the export, copy the folder, and open the copy
 /// with [`FileJournal::open`](super::FileJournal::open). An export may end within an append whose rest never came: opening it as a
-/// journal cuts that append as a whole, and the first lease tells so. The first claim gets an epoch above every recorded one. Records
-/// that the journal acknowledged and the export never got are not in the copy: effects that they were about are unknown to it.
+/// journal cuts that append as a whole, and the first lease reports it. The first claim gets an epoch above every recorded one. Records
+/// that the journal acknowledged and the export never got are not in the copy: the copy does not know the effects that they were about.
 ///
 /// # Examples
 ///

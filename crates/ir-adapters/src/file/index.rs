@@ -33,7 +33,7 @@ struct Segment {
 enum Place {
     /// Where each record begins in the file, and its length.
     Here { offsets: Vec<u64>, len: u64 },
-    /// The file holds the hashes of so many records, which were moved to the folder `archive`.
+    /// The file holds the hashes of `records` records, which were moved to the folder `archive`.
     Archived { records: u64, archive: Arc<str> },
 }
 

@@ -14,15 +14,15 @@
 //!
 //! An append returns after one `fdatasync` that covers it and everything else that was waiting. Blobs are synced and named
 //! before the record that names them. After any failed write the journal refuses everything until it is opened again. At
-//! open an incomplete end is cut (and told by the next lease); whatever else is found wrong is an error that names the record.
+//! open an incomplete end is cut, and the next lease reports it; any other damage that is found is an error that names the record.
 //!
 //! # What opening verifies, and what it does not
 //!
 //! Opening reads the last segment whole and, of every older one, its index, its length and its last record. So it finds a damaged
 //! record in the last segment; an older segment that is missing, has another length, or ends with another record; and segments that
 //! do not follow each other. **It does not read the other records of older segments, and no blobs.** Their hashes are verified when
-//! they are read: a damaged record is an error of `read` that names it. A blob is verified by whoever resolves the record that names
-//! it. [`verify`] verifies every byte at rest, and [`ir_core::journal::verify`] does so through an open journal.
+//! they are read: a damaged record is an error of `read` that names it. A blob is verified when the record that names it is resolved.
+//! [`verify`] verifies every byte at rest, and [`ir_core::journal::verify`] does so through an open journal.
 //!
 //! An index is written when its segment is finished. It checks itself; one that is missing, damaged or not of its segment is made anew,
 //! for which that segment is read and verified whole. The time to open thus grows with the size of one segment, and hardly with the
@@ -36,7 +36,7 @@
 //!   last kept hash is that of the record that stood there, and an archive that [`verify`] finds sound and that ends with this hash holds
 //!   exactly the records that stood there. [`verify_archive`] compares every hash.
 //! - The other kept hashes are bound to the journal only by such an archive, or by a tree head over them that was signed and kept
-//!   elsewhere. Without either, somebody who can write the folder could have changed them; [`verify`] finds a damaged file by its digest.
+//!   elsewhere. Without either, anyone who can write the folder could have changed them; [`verify`] finds a damaged file by its digest.
 //! - Nothing is proved about the content of archived records without the archive.
 //!
 //! # Checkpoints
@@ -48,7 +48,7 @@
 //! # Epochs
 //!
 //! A first claim gets an epoch one above the highest that a record carries
-//! ([`GateFact::Claimed`](ir_core::journal::GateFact::Claimed), which the gate writes before anything else). So the segments are all that
+//! ([`GateFact::Claimed`](ir_core::journal::GateFact::Claimed), which the gate writes before anything else). So segments and blobs are all that
 //! a backup must hold. An epoch that was claimed and never recorded authorized nothing, and may be given again once the journal was
 //! closed. A file `lease.json`, left by earlier versions, is not read.
 //!

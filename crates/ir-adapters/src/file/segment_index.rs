@@ -1,4 +1,4 @@
-//! The index of a finished segment: what opening needs to know of it, so that the segment itself is not read.
+//! Reads and writes the index of a finished segment: what opening needs of it, so that the segment itself is not read.
 //!
 //! The file `segments/<first record>.index` has one line of canonical JSON and, behind it, the offset of each record (64 bits, little
 //! endian). It checks itself and is a cache: one that is missing, damaged or not of its segment is made anew from the segment.
