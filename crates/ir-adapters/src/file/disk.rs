@@ -21,6 +21,12 @@ pub(super) trait Disk: std::fmt::Debug + Send {
     /// Gives `from` the name `to`, replacing what had it.
     fn rename(&mut self, from: &Path, to: &Path) -> io::Result<()>;
 
+    /// Removes the file at `path`, if it is there.
+    fn remove(&mut self, path: &Path) -> io::Result<()>;
+
+    /// The same disk, for another thread.
+    fn another(&self) -> Box<dyn Disk>;
+
     /// Cuts `file` to `len` bytes.
     fn cut(&mut self, file: &File, len: u64) -> io::Result<()>;
 }
@@ -50,6 +56,17 @@ impl Disk for RealDisk {
         std::fs::rename(from, to)
     }
 
+    fn remove(&mut self, path: &Path) -> io::Result<()> {
+        match std::fs::remove_file(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    fn another(&self) -> Box<dyn Disk> {
+        Box::new(Self)
+    }
+
     fn cut(&mut self, file: &File, len: u64) -> io::Result<()> {
         file.set_len(len)?;
         file.sync_all()
@@ -59,10 +76,7 @@ impl Disk for RealDisk {
 /// Puts `bytes` at `path` so that at any moment either the old content is there or all of the new one.
 pub(super) fn replace(disk: &mut dyn Disk, path: &Path, bytes: &[u8]) -> io::Result<()> {
     let temporary = path.with_extension("tmp");
-    match std::fs::remove_file(&temporary) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
+    RealDisk.remove(&temporary)?;
     let mut file = disk.open(&temporary)?;
     disk.write(&mut file, bytes)?;
     disk.sync(&file)?;

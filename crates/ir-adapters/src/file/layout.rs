@@ -31,10 +31,6 @@ impl Layout {
         self.root.join("blobs")
     }
 
-    pub(super) fn lease(&self) -> PathBuf {
-        self.root.join("lease.json")
-    }
-
     pub(super) fn lock(&self) -> PathBuf {
         self.root.join("lock")
     }
@@ -44,19 +40,38 @@ impl Layout {
         self.segments().join(format!("{first_seq:020}.jsonl"))
     }
 
+    /// The index of that segment, once it is finished.
+    pub(super) fn index(&self, first_seq: u64) -> PathBuf {
+        self.segments().join(format!("{first_seq:020}.index"))
+    }
+
+    /// The hashes of that segment, once it is archived.
+    pub(super) fn archived(&self, first_seq: u64) -> PathBuf {
+        self.segments().join(format!("{first_seq:020}.archived"))
+    }
+
     pub(super) fn blob(&self, digest: &Digest) -> PathBuf {
         self.blobs().join(digest.to_string())
     }
 
     /// Every segment with the number of its first record, in order. Files of other names are none of the journal's.
     pub(super) fn list_segments(&self) -> io::Result<Vec<(u64, PathBuf)>> {
+        self.list(".jsonl")
+    }
+
+    /// The files that stay for archived segments, in order.
+    pub(super) fn list_archived(&self) -> io::Result<Vec<(u64, PathBuf)>> {
+        self.list(".archived")
+    }
+
+    fn list(&self, suffix: &str) -> io::Result<Vec<(u64, PathBuf)>> {
         let mut found = Vec::new();
         for entry in std::fs::read_dir(self.segments())? {
             let path = entry?.path();
             let number = path
                 .file_name()
                 .and_then(|name| name.to_str())
-                .and_then(|name| name.strip_suffix(".jsonl"))
+                .and_then(|name| name.strip_suffix(suffix))
                 .filter(|digits| digits.len() == 20)
                 .and_then(|digits| digits.parse::<u64>().ok());
             if let Some(first_seq) = number {

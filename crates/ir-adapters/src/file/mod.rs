@@ -4,8 +4,9 @@
 //!
 //! ```text
 //! lock                                     held by the one process that writes
-//! lease.json                               the epoch of the last lease
 //! segments/00000000000000000001.jsonl      records, one a line: <64 hex of the leaf hash> <canonical JSON>
+//! segments/00000000000000000001.index      of a finished segment: offsets, end of the chain, newest checkpoint, highest epoch
+//! segments/00000000000000000001.archived   of an archived segment: the hashes of its records
 //! blobs/<64 hex>                           what was too large for a record
 //! ```
 //!
@@ -13,33 +14,73 @@
 //!
 //! An append returns after one `fdatasync` that covers it and everything else that was waiting. Blobs are synced and named
 //! before the record that names them. After any failed write the journal refuses everything until it is opened again. At
-//! open an incomplete end is cut (and told by the next lease); whatever else is wrong is an error that names the record.
+//! open an incomplete end is cut, and the next lease reports it; any other damage that is found is an error that names the record.
+//!
+//! # What opening verifies, and what it does not
+//!
+//! Opening reads the last segment whole and, of every older one, its index, its length and its last record. So it finds a damaged
+//! record in the last segment; an older segment that is missing, has another length, or ends with another record; and segments that
+//! do not follow each other. **It does not read the other records of older segments, and no blobs.** Their hashes are verified when
+//! they are read: a damaged record is an error of `read` that names it. A blob is verified when the record that names it is resolved.
+//! [`verify`] verifies every byte at rest, and [`ir_core::journal::verify`] does so through an open journal.
+//!
+//! An index is written when its segment is finished. It checks itself; one that is missing, damaged or not of its segment is made anew,
+//! for which that segment is read and verified whole. The time to open thus grows with the size of one segment, and hardly with the
+//! journal.
+//!
+//! # Archived records
+//!
+//! [`FileJournal::archive`] moves old segments to another folder and keeps the hash of each record in them. What that proves:
+//!
+//! - The first record that is here names the hash of the last archived one, which names the hash of the one before, and so on. So the
+//!   last kept hash is that of the record that stood there, and an archive that [`verify`] finds sound and that ends with this hash holds
+//!   exactly the records that stood there. [`verify_archive`] compares every hash.
+//! - The other kept hashes are bound to the journal only by such an archive, or by a tree head over them that was signed and kept
+//!   elsewhere. Without either, anyone who can write the folder could have changed them; [`verify`] finds a damaged file by its digest.
+//! - Nothing is proved about the content of archived records without the archive.
+//!
+//! # Checkpoints
+//!
+//! A lease names the newest checkpoint: the last append marked as one, and after opening again the newest record that is a
+//! [`GateFact::Checkpoint`](ir_core::journal::GateFact::Checkpoint) and the last of its append. A mark on any other record is forgotten
+//! when the journal is closed.
+//!
+//! # Epochs
+//!
+//! A first claim gets an epoch one above the highest that a record carries
+//! ([`GateFact::Claimed`](ir_core::journal::GateFact::Claimed), which the gate writes before anything else). So segments and blobs are all that
+//! a backup must hold. An epoch that was claimed and never recorded authorized nothing, and may be given again once the journal was
+//! closed. A file `lease.json`, left by earlier versions, is not read.
 //!
 //! # Assumptions
 //!
 //! The file system keeps its promise about `fsync` and renames within a folder atomically: any local Linux file system does.
 //! Network file systems may not, and their locks may not either.
 
-use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use futures::future::{Either, select};
-use ir_core::journal::{Appended, Batch, Holder, Lease, Page, ReadFrom, TailRepair, leaf_hash};
+use ir_core::journal::{Appended, Batch, Chain, Holder, Lease, Page, ReadFrom, TailRepair, leaf_hash};
 use ir_core::{Ctx, Digest, Error, ErrorKind, Journal, Result};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::blocking;
 
+mod archive;
+mod archived;
 mod disk;
 mod export;
+mod folder;
 mod halt;
 mod index;
 mod layout;
-mod lease;
+mod marks;
+mod named;
 mod scan;
+mod segment_index;
 mod snapshots;
 mod verify;
 mod writer;
@@ -47,10 +88,11 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
+pub use archive::Archived;
 pub use export::FileExport;
 pub use halt::HaltFile;
 pub use snapshots::FileSnapshots;
-pub use verify::{verify, verify_export};
+pub use verify::{verify, verify_archive, verify_export};
 
 /// Replaces a small file as a whole, durably.
 #[cfg(feature = "webhook")]
@@ -61,9 +103,11 @@ pub(crate) fn replace_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
 }
 
 use disk::{Disk, RealDisk};
-use index::Index;
+use folder::{Lock, lock, make_folders};
+use index::{Index, LastSegment};
 use layout::Layout;
-use writer::{Append, Job, Writer};
+use marks::Marks;
+use writer::{Append, Job, Segment, Writer};
 
 const COMPONENT: &str = "file journal";
 
@@ -94,6 +138,8 @@ pub struct FileJournal {
     index: Arc<Index>,
     /// `None` when opened for reading only.
     jobs: Option<mpsc::Sender<Job>>,
+    /// The disk for copies to an archive; locked by the one archiving that runs.
+    archiving: tokio::sync::Mutex<Box<dyn Disk>>,
     /// Joined at the end, so that the lock is free once the value is gone.
     thread: Option<std::thread::JoinHandle<()>>,
 }
@@ -122,19 +168,22 @@ impl FileJournal {
         let layout = Layout::new(&config.dir);
         make_folders(&mut *disk, &layout).map_err(|error| io_error("cannot make the folder", error))?;
         let lock = lock(&layout)?;
-        let opened = index::open(&layout, true)?;
-        let stored = lease::load(&layout.lease())?;
+        let mut opened = index::open(&layout, true)?;
+        opened.store_indexes(&mut *disk);
+        if !opened.pending.is_empty() {
+            archive::repair(&mut *disk, &layout, &opened.index, &opened.pending)?;
+        }
 
         let mut repaired = None;
         let mut segment = None;
-        if let Some((path, len)) = opened.last {
+        if let Some(LastSegment { path, len, prev, marks }) = opened.last {
             let file = disk.open(&path).map_err(|error| io_error("cannot open the last segment", error))?;
             // What stands in the file may never have been synced; from now on it counts as durable, so it has to be.
             let settled = if opened.torn_bytes > 0 { disk.cut(&file, len) } else { disk.sync(&file) };
             settled
                 .and_then(|()| disk.sync_dir(&layout.segments()))
                 .map_err(|error| io_error("cannot settle the end of the last segment", error))?;
-            segment = Some((file, len));
+            segment = Some(Segment { file, len, prev, marks });
         }
         if opened.torn_bytes > 0 {
             tracing::warn!(
@@ -146,6 +195,7 @@ impl FileJournal {
         }
 
         let index = Arc::new(opened.index);
+        let archiving = tokio::sync::Mutex::new(disk.another());
         let (jobs, receiver) = mpsc::channel(QUEUE);
         let writer = Writer {
             disk,
@@ -155,7 +205,7 @@ impl FileJournal {
             segment,
             next_seq: opened.end.next_seq,
             prev: opened.end.prev,
-            epoch: stored.map_or(0, |lease| lease.epoch),
+            epoch: opened.marks.epoch,
             holder: None,
             repaired,
             broken: None,
@@ -165,7 +215,7 @@ impl FileJournal {
             .name("journal".to_owned())
             .spawn(move || writer.run(receiver))
             .map_err(|error| io_error("cannot start the writer", error))?;
-        Ok(Self { layout, index, jobs: Some(jobs), thread: Some(thread) })
+        Ok(Self { layout, index, jobs: Some(jobs), archiving, thread: Some(thread) })
     }
 
     /// Opens the journal in `dir` to read what is complete in it now, without its lock: beside a writer, or for a replay. An
@@ -176,8 +226,15 @@ impl FileJournal {
     /// `InvalidInput` naming a damaged record; `Unavailable` when the folder cannot be read.
     pub fn open_read_only(dir: impl AsRef<Path>) -> Result<Self> {
         let layout = Layout::new(dir.as_ref());
-        let opened = index::open(&layout, true)?;
-        Ok(Self { layout, index: Arc::new(opened.index), jobs: None, thread: None })
+        let mut opened = index::open(&layout, true);
+        for _ in 0..3 {
+            // A segment may be archived between finding and reading it; its hashes are there then.
+            if opened.as_ref().is_err_and(|error| error.kind() == ErrorKind::NotFound) {
+                opened = index::open(&layout, true);
+            }
+        }
+        let archiving = tokio::sync::Mutex::new(Box::new(RealDisk) as Box<dyn Disk>);
+        Ok(Self { layout, index: Arc::new(opened?.index), jobs: None, archiving, thread: None })
     }
 
     /// The folder.
@@ -186,9 +243,67 @@ impl FileJournal {
         self.layout.root()
     }
 
+    /// Moves finished segments that hold only records before `before_seq` to the folder `into`, with the blobs that no later record
+    /// names; `None` where there are none. Blobs that later records name too are copied. The hashes of the moved records stay, 32 bytes
+    /// for each. Reading a moved record is `NotFound` from then on, and its message names the archive.
+    ///
+    /// `before_seq` is at most the number of the newest checkpoint, so that a start has what it reads. Choose it so that every sink has
+    /// the records before it too: a sink that lags behind cannot be fed from an archive.
+    ///
+    /// The archive is a folder of the same layout: open it with [`open_read_only`](Self::open_read_only), verify it with [`verify`], and
+    /// with [`verify_archive`] against the hashes that stayed. Later calls may go on in the same folder, or begin another one on the same
+    /// or another file system. Copying runs beside the writer; only the removal at the end waits for it and holds it up.
+    ///
+    /// To put an archive back, close the journal, copy the folders `segments` and `blobs` back, and remove the `.archived` files of those
+    /// segments **first**: a segment that stands beside its `.archived` file is taken for one whose removal was interrupted.
+    ///
+    /// # Cancellation
+    ///
+    /// Dropping the future may or may not have archived the records. Nothing is lost, and the call may be made again.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidInput` when `before_seq` is behind the newest checkpoint or there is none, and when a record or a blob that would be moved
+    /// is damaged; `Conflict` when another process writes `into`, or it holds records that these do not follow; `Unsupported` when opened
+    /// for reading only; `Unavailable` when the disk fails, after which the journal goes on and the next opening completes what was begun.
+    pub async fn archive(&self, ctx: &Ctx, before_seq: u64, into: impl AsRef<Path>) -> Result<Option<Archived>> {
+        let archiving = self.archiving.lock().await;
+        let (mut disk, layout, index) = (archiving.another(), self.layout.clone(), self.index.clone());
+        let into = into.as_ref().to_owned();
+        if self.jobs.is_none() {
+            return Err(read_only());
+        }
+        let prepare = move || archive::prepare(&mut *disk, &layout, &index, before_seq, &into);
+        let Some(prepared) = blocking::run(COMPONENT, prepare).await? else { return Ok(None) };
+        self.ask(ctx, |reply| Job::Archive(prepared, reply)).await.map(Some)
+    }
+
+    /// The end of the chain of archived records: where [`verify_after`](ir_core::journal::verify_after) begins. The chain before the first
+    /// record where nothing was archived.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidInput` when the file with the hashes is damaged; `Unavailable` when the folder cannot be read.
+    pub async fn archived(&self) -> Result<Chain> {
+        let index = self.index.clone();
+        blocking::run(COMPONENT, move || index.archived_chain()).await
+    }
+
+    /// The leaf hashes of the records from `from.seq` on, archived or not, at most `from.max` and possibly fewer; none behind the head.
+    /// With them a tree over all records can be built after records were archived. The hashes of records that are here are computed from
+    /// the records; those of archived ones are as they were kept.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidInput` naming a damaged record; `Unavailable` when the folder cannot be read.
+    pub async fn leaf_hashes(&self, from: &ReadFrom) -> Result<Vec<Digest>> {
+        let (index, from) = (self.index.clone(), ReadFrom { seq: from.seq.max(1), ..*from });
+        blocking::run(COMPONENT, move || index.hashes(from)).await
+    }
+
     async fn ask<T>(&self, ctx: &Ctx, job: impl FnOnce(oneshot::Sender<Result<T>>) -> Job) -> Result<T> {
         let Some(jobs) = &self.jobs else {
-            return Err(Error::new(ErrorKind::Unsupported, COMPONENT, "was opened for reading only"));
+            return Err(read_only());
         };
         let (reply, answer) = oneshot::channel();
         let gone = || Error::new(ErrorKind::Unknown, COMPONENT, "the writer is gone");
@@ -219,49 +334,8 @@ impl Drop for FileJournal {
     }
 }
 
-fn make_folders(disk: &mut dyn Disk, layout: &Layout) -> io::Result<()> {
-    let missing: Vec<&Path> = layout.root().ancestors().take_while(|path| !path.exists()).collect();
-    std::fs::create_dir_all(layout.segments())?;
-    std::fs::create_dir_all(layout.blobs())?;
-    disk.sync_dir(layout.root())?;
-    for made in missing {
-        match made.parent() {
-            Some(parent) if parent.as_os_str().is_empty() => disk.sync_dir(Path::new("."))?,
-            Some(parent) => disk.sync_dir(parent)?,
-            None => {}
-        }
-    }
-    Ok(())
-}
-
-/// The right to write a folder, given up when it is dropped.
-#[derive(Debug)]
-struct Lock(File);
-
-impl Drop for Lock {
-    /// Closing alone would not do: a process that the host is just starting holds a copy of the open file until it becomes
-    /// another program, and the lock would live as long. Unlocking ends it for all copies.
-    fn drop(&mut self) {
-        // There is nothing to be done about a failure, and closing follows in any case.
-        let _ = self.0.unlock();
-    }
-}
-
-fn lock(layout: &Layout) -> Result<Lock> {
-    let file = File::options()
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .open(layout.lock())
-        .map_err(|error| io_error("cannot open the lock", error))?;
-    match file.try_lock() {
-        Ok(()) => Ok(Lock(file)),
-        Err(std::fs::TryLockError::WouldBlock) => {
-            let message = format!("`{}` is being written by another process", layout.root().display());
-            Err(Error::new(ErrorKind::Conflict, COMPONENT, message))
-        }
-        Err(std::fs::TryLockError::Error(error)) => Err(io_error("cannot take the lock", error)),
-    }
+fn read_only() -> Error {
+    Error::new(ErrorKind::Unsupported, COMPONENT, "was opened for reading only")
 }
 
 fn io_error(what: &str, error: io::Error) -> Error {
@@ -282,7 +356,7 @@ fn prepare(batch: &Batch) -> Append {
         flaw = Some("a batch holds at least one record".to_owned());
     }
     let (mut prev, mut last) = (Digest::ZERO, Digest::ZERO);
-    let mut left = batch.records.len();
+    let (mut left, mut marks) = (batch.records.len(), Marks::default());
     for (n, (seq, record)) in (batch.expected_seq..).zip(&batch.records).enumerate() {
         left -= 1;
         let link = layout::link(&record.bytes);
@@ -297,11 +371,13 @@ fn prepare(batch: &Batch) -> Append {
             prev = link.map_or(Digest::ZERO, |link| link.prev);
         }
         last = record.hash;
+        marks.add(Marks::of(seq, &record.bytes));
         offsets.push(lines.len() as u64);
         layout::write_line(&mut lines, record);
     }
     let (expected_seq, epoch, blobs) = (batch.expected_seq, batch.epoch, batch.blobs.clone());
-    Append { expected_seq, epoch, blobs, lines, offsets, prev, last, flaw }
+    let checkpoint = batch.records.last().filter(|_| batch.checkpoint).map(|record| record.seq);
+    Append { expected_seq, epoch, checkpoint, blobs, lines, offsets, prev, last, marks, flaw }
 }
 
 #[async_trait]

@@ -1,4 +1,5 @@
-//! Reading a journal's segments at the start: which records are there, and whether their end was torn off.
+//! Scans a segment: which records are there, and whether their end was torn off. Opening scans the last segment, and each older one
+//! that has no index.
 //!
 //! # What is cut, and what never is
 //!
@@ -11,17 +12,18 @@ use ir_core::Digest;
 use ir_core::journal::leaf_hash;
 
 use super::layout::{is_sound, link, split_line};
+use super::marks::Marks;
 
 /// Disks write whole sectors; a run of NUL bytes counts as unwritten only if it fills one.
 const SECTOR: usize = 512;
 
 /// The end of the chain as far as it was read.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct End {
     pub(super) next_seq: u64,
     pub(super) prev: Digest,
     /// How many records the append of the last one still lacks.
-    left: u32,
+    pub(super) left: u32,
 }
 
 impl Default for End {
@@ -46,6 +48,8 @@ pub(super) struct Scanned {
     pub(super) len: u64,
     /// Set when what follows `len` was torn off by a crash.
     pub(super) torn: bool,
+    /// What the complete records hold that opening needs.
+    pub(super) marks: Marks,
 }
 
 /// How a segment is read.
@@ -60,8 +64,8 @@ pub(super) struct How {
 /// Reads one segment and moves `end` behind its last complete record.
 pub(super) fn scan(content: &[u8], end: &mut End, how: How) -> Result<Scanned, Damage> {
     let mut scanned = Scanned::default();
-    let mut complete = (end.clone(), 0);
-    let mut at = 0;
+    let mut complete = (end.clone(), 0, Marks::default());
+    let (mut at, mut marks) = (0, Marks::default());
     while at < content.len() {
         let rest = &content[at..];
         let Some(length) = memchr::memchr(b'\n', rest) else {
@@ -73,11 +77,12 @@ pub(super) fn scan(content: &[u8], end: &mut End, how: How) -> Result<Scanned, D
             break;
         };
         match end.push(&rest[..length], how) {
-            Ok(()) => {
+            Ok(found) => {
+                marks.add(found);
                 scanned.offsets.push(at as u64);
                 at += length + 1;
                 if end.left == 0 || !how.whole_batches {
-                    complete = (end.clone(), at);
+                    complete = (end.clone(), at, marks);
                 }
             }
             Err(what) => {
@@ -89,7 +94,7 @@ pub(super) fn scan(content: &[u8], end: &mut End, how: How) -> Result<Scanned, D
             }
         }
     }
-    let (complete_end, len) = complete;
+    let (complete_end, len, marks) = complete;
     if len < at {
         if !how.last {
             return Err(Damage { seq: end.next_seq, what: "is missing: its append is incomplete".to_owned() });
@@ -98,13 +103,14 @@ pub(super) fn scan(content: &[u8], end: &mut End, how: How) -> Result<Scanned, D
     }
     *end = complete_end;
     scanned.len = len as u64;
+    scanned.marks = marks;
     let n_complete = scanned.offsets.partition_point(|offset| *offset < scanned.len);
     scanned.offsets.truncate(n_complete);
     Ok(scanned)
 }
 
 impl End {
-    fn push(&mut self, line: &[u8], how: How) -> Result<(), String> {
+    fn push(&mut self, line: &[u8], how: How) -> Result<Marks, String> {
         let (hash, bytes) = split_line(line).ok_or("its line is not a hash and a record")?;
         if leaf_hash(bytes) != hash {
             return Err("its bytes do not have its hash".to_owned());
@@ -120,7 +126,7 @@ impl End {
             return Err("it is not the next of its append".to_owned());
         }
         *self = Self { next_seq: link.seq + 1, prev: hash, left: link.left };
-        Ok(())
+        Ok(Marks::of(link.seq, bytes))
     }
 }
 

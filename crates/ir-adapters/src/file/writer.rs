@@ -8,10 +8,12 @@ use ir_core::{Digest, Error, ErrorKind, PartName, Result};
 use tokio::sync::{mpsc, oneshot};
 
 use super::Lock;
+use super::archive::{self, Archived, Prepared};
 use super::disk::{Disk, replace};
 use super::index::Index;
 use super::layout::Layout;
-use super::{COMPONENT, io_error, lease};
+use super::marks::Marks;
+use super::{COMPONENT, io_error};
 
 /// The most that is written under one sync: beyond this, waiting for the rest would only make the first ones late.
 const MAX_GROUP_BYTES: usize = 8 << 20;
@@ -20,6 +22,7 @@ const MAX_GROUP_BYTES: usize = 8 << 20;
 #[derive(Debug)]
 pub(super) enum Job {
     Append(Append, oneshot::Sender<Result<Appended>>),
+    Archive(Prepared, oneshot::Sender<Result<Archived>>),
     Claim { holder: Holder, now_mono_ns: u64, reply: oneshot::Sender<Result<Lease>> },
 }
 
@@ -28,6 +31,8 @@ pub(super) enum Job {
 pub(super) struct Append {
     pub(super) expected_seq: u64,
     pub(super) epoch: u64,
+    /// The number of the last record, if the batch is marked as a checkpoint.
+    pub(super) checkpoint: Option<u64>,
     pub(super) blobs: Vec<Blob>,
     /// All lines, one behind the other.
     pub(super) lines: Vec<u8>,
@@ -36,8 +41,22 @@ pub(super) struct Append {
     /// The hash that the first record names as its predecessor's, and that of the last record.
     pub(super) prev: Digest,
     pub(super) last: Digest,
+    /// What opening will find in the records.
+    pub(super) marks: Marks,
     /// Why it could not be read back, if so.
     pub(super) flaw: Option<String>,
+}
+
+/// The last segment.
+#[derive(Debug)]
+pub(super) struct Segment {
+    pub(super) file: File,
+    /// How many of its bytes are durable.
+    pub(super) len: u64,
+    /// The hash of the record before its first.
+    pub(super) prev: Digest,
+    /// What its durable records hold that opening needs.
+    pub(super) marks: Marks,
 }
 
 /// What the writer owns.
@@ -48,9 +67,10 @@ pub(super) struct Writer {
     pub(super) segment_bytes: u64,
     pub(super) index: Arc<Index>,
     /// The last segment, open at its end; `None` before the first.
-    pub(super) segment: Option<(File, u64)>,
+    pub(super) segment: Option<Segment>,
     pub(super) next_seq: u64,
     pub(super) prev: Digest,
+    /// The epoch of the lease; before the first claim of this opening, the highest that a record carries.
     pub(super) epoch: u64,
     /// The holder of this opening, and until when on the monotonic clock.
     pub(super) holder: Option<(PartName, u64)>,
@@ -62,26 +82,45 @@ pub(super) struct Writer {
 }
 
 /// Appends taken together, waiting for one sync.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Group {
     lines: Vec<u8>,
     offsets: Vec<u64>,
     blobs: Vec<Blob>,
+    /// The hash of the record before the first.
+    prev: Digest,
+    marks: Marks,
+    checkpoint: Option<u64>,
     replies: Vec<(oneshot::Sender<Result<Appended>>, Appended)>,
+}
+
+impl Group {
+    /// An empty group behind the record of hash `prev`.
+    fn after(prev: Digest) -> Self {
+        let (lines, offsets, blobs, replies) = Default::default();
+        Self { lines, offsets, blobs, prev, marks: Marks::default(), checkpoint: None, replies }
+    }
 }
 
 impl Writer {
     /// Works until nobody can send jobs any more.
     pub(super) fn run(mut self, mut jobs: mpsc::Receiver<Job>) {
         while let Some(first) = jobs.blocking_recv() {
-            let mut group = Group::default();
+            let mut group = Group::after(self.prev);
             let mut next = Some(first);
             while let Some(job) = next {
                 match job {
                     Job::Append(append, reply) => self.take(append, reply, &mut group),
+                    Job::Archive(prepared, reply) => {
+                        self.flush(std::mem::replace(&mut group, Group::after(self.prev)));
+                        let archived = self
+                            .is_sound()
+                            .and_then(|()| archive::complete(&mut *self.disk, &self.layout, &self.index, prepared));
+                        let _ = reply.send(archived);
+                    }
                     Job::Claim { holder, now_mono_ns, reply } => {
                         // A claim may end the right of what is queued behind it, never of what came before.
-                        self.flush(std::mem::take(&mut group));
+                        self.flush(std::mem::replace(&mut group, Group::after(self.prev)));
                         // Nobody listens any more when the caller gave up; the claim stands all the same.
                         let _ = reply.send(self.claim(holder, now_mono_ns));
                     }
@@ -109,6 +148,8 @@ impl Writer {
             group.lines.extend_from_slice(&append.lines);
         }
         group.blobs.extend(append.blobs);
+        group.marks.add(append.marks);
+        group.checkpoint = append.checkpoint.or(group.checkpoint);
         group.replies.push((reply, appended));
     }
 
@@ -149,9 +190,9 @@ impl Writer {
         if let Err(error) = &result {
             tracing::error!(error = %error, "the journal cannot write any more");
             self.broken = Some(error.message().to_owned());
-            if let Some((file, len)) = &self.segment {
+            if let Some(segment) = &self.segment {
                 // Best effort: what was not acknowledged should not come back after a failed sync.
-                let _ = self.disk.cut(file, *len);
+                let _ = self.disk.cut(&segment.file, segment.len);
             }
         }
         for (reply, appended) in group.replies {
@@ -168,24 +209,37 @@ impl Writer {
         let failed = |error: std::io::Error| unknown(first_seq, error);
         self.write_blobs(&group.blobs).map_err(failed)?;
         let n_bytes = group.lines.len() as u64;
-        let full = self.segment.as_ref().is_none_or(|(_, len)| *len > 0 && len + n_bytes > self.segment_bytes);
-        if full {
-            self.roll(first_seq).map_err(failed)?;
+        let full = |segment: &Segment| segment.len > 0 && segment.len + n_bytes > self.segment_bytes;
+        if self.segment.as_ref().is_none_or(full) {
+            self.roll(first_seq, group.prev).map_err(failed)?;
         }
-        let Some((file, len)) = &mut self.segment else {
+        let Some(segment) = &mut self.segment else {
             return Err(Error::new(ErrorKind::Unknown, COMPONENT, "there is no segment to write to"));
         };
-        self.disk.write(file, &group.lines).and_then(|()| self.disk.sync(file)).map_err(failed)?;
-        *len += n_bytes;
+        let written = self.disk.write(&mut segment.file, &group.lines);
+        written.and_then(|()| self.disk.sync(&segment.file)).map_err(failed)?;
+        segment.len += n_bytes;
+        segment.marks.add(group.marks);
+        if let Some(checkpoint) = group.checkpoint {
+            self.index.set_checkpoint(checkpoint);
+        }
         self.index.extend(group.offsets.iter().copied(), n_bytes);
         Ok(())
     }
 
-    fn roll(&mut self, first_seq: u64) -> std::io::Result<()> {
+    /// Finishes the last segment and begins one with the record `first_seq`, which follows the record of hash `prev`.
+    fn roll(&mut self, first_seq: u64, prev: Digest) -> std::io::Result<()> {
+        if let Some(segment) = &self.segment
+            && let Some((finished, bytes)) =
+                self.index.finish(segment.prev, prev, segment.marks).map_err(std::io::Error::other)?
+        {
+            // INVARIANT (index of a finished segment): everything in the segment is durable, and nothing is added to it any more.
+            replace(&mut *self.disk, &self.layout.index(finished), &bytes)?;
+        }
         let path = self.layout.segment(first_seq);
         let file = self.disk.open(&path)?;
         self.disk.sync_dir(&self.layout.segments())?;
-        self.segment = Some((file, 0));
+        self.segment = Some(Segment { file, len: 0, prev, marks: Marks::default() });
         self.index.add_segment(first_seq, &path, Vec::new(), 0);
         Ok(())
     }
@@ -214,11 +268,6 @@ impl Writer {
             _ => false,
         };
         if !same {
-            let stored = lease::Stored { epoch: self.epoch + 1, holder: holder.name.clone() };
-            if let Err(error) = lease::store(&mut *self.disk, &self.layout.lease(), stored) {
-                self.broken = Some(error.message().to_owned());
-                return Err(error);
-            }
             self.epoch += 1;
         }
         let until = now_mono_ns.saturating_add(holder.ttl_ms.saturating_mul(1_000_000));
@@ -227,7 +276,7 @@ impl Writer {
             epoch: self.epoch,
             ttl_ms: holder.ttl_ms,
             head: self.next_seq,
-            checkpoint: None,
+            checkpoint: self.index.checkpoint(),
             repaired: self.repaired.take(),
         })
     }

@@ -27,7 +27,7 @@ pub use record::{
     Approved, Body, Checkpoint, CommandId, Content, Event, Fact, Fenced, GateFact, Halted, Intent, Observed,
     PartRecord, Record, Refusal, Report, Started, StepTerms, Suspect, Unseen,
 };
-pub use verify::{ChainReport, ChainVerifier, Fault, verify};
+pub use verify::{ChainReport, ChainVerifier, Fault, verify, verify_after};
 
 /// Bytes too large for a record, stored beside it and named by their digest.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -21,8 +21,10 @@ pub struct Fault {
 /// What a verification found.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ChainReport {
-    /// How many records are sound, from the first on.
+    /// How many records are sound, from the first on. Archived ones in front are counted.
     pub records: u64,
+    /// How many of them are archived, so that only their hashes were here.
+    pub archived: u64,
     /// The hash of the last sound record. Kept elsewhere, it makes a cut tail visible.
     pub head: Digest,
     /// The first thing that is wrong, if anything is.
@@ -34,6 +36,7 @@ pub struct ChainReport {
 pub struct ChainVerifier {
     chain: Chain,
     left: u32,
+    archived: u64,
     /// The chain before the last record, in case its blob turns out to be damaged.
     before: Chain,
     fault: Option<Fault>,
@@ -44,6 +47,12 @@ impl ChainVerifier {
     #[must_use]
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Starts behind archived records, of which only the hashes are known: the next record must follow `archived`.
+    #[must_use]
+    pub fn after(archived: Chain) -> Self {
+        Self { archived: archived.next_seq() - 1, before: archived.clone(), chain: archived, ..Self::default() }
     }
 
     /// The number of the record that must come next.
@@ -107,7 +116,8 @@ impl ChainVerifier {
             Some(fault) if fault.seq < self.chain.next_seq() => &self.before,
             _ => &self.chain,
         };
-        ChainReport { records: chain.next_seq() - 1, head: chain.prev(), fault: self.fault }
+        let records = chain.next_seq() - 1;
+        ChainReport { records, archived: self.archived, head: chain.prev(), fault: self.fault }
     }
 }
 
@@ -117,7 +127,17 @@ impl ChainVerifier {
 ///
 /// Those of the journal. Damage is not an error, it is in the report.
 pub async fn verify(ctx: &Ctx, journal: &dyn Journal) -> Result<ChainReport> {
-    let mut verifier = ChainVerifier::new();
+    verify_after(ctx, journal, Chain::default()).await
+}
+
+/// Verifies a journal as [`verify`] does, of which the records up to the end of the chain `archived` are archived: they are counted and not
+/// read, and the next record must follow them.
+///
+/// # Errors
+///
+/// Those of the journal. Damage is not an error, it is in the report.
+pub async fn verify_after(ctx: &Ctx, journal: &dyn Journal, archived: Chain) -> Result<ChainReport> {
+    let mut verifier = ChainVerifier::after(archived);
     loop {
         let page = journal.read(ctx, &ReadFrom { seq: verifier.next_seq(), max: 1024 }).await?;
         if page.records.is_empty() {

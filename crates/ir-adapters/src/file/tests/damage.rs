@@ -21,6 +21,7 @@ async fn flips_are_found(flip: fn(u8) -> u8) {
     assert_eq!(whole.fault, None);
     let all = segments(dir.path());
     assert!(all.len() > 2, "the sample has {} segments", all.len());
+    let last = &all.last().unwrap().1;
     for (first_seq, path, content) in &all {
         let mut changed = content.clone();
         for at in 0..content.len() {
@@ -28,9 +29,16 @@ async fn flips_are_found(flip: fn(u8) -> u8) {
             std::fs::write(path, &changed).unwrap();
             let fault = verify(dir.path()).unwrap().fault.unwrap_or_else(|| panic!("byte {at} of {first_seq}"));
             assert_eq!(fault.seq, record_at(*first_seq, content, at), "byte {at} of {first_seq}: {fault}");
-            // What was acknowledged is never cut to make the journal look sound: every line break, and every seventh byte.
+            // What was acknowledged is never cut to make the journal look sound: every line break, and every seventh byte. Opening
+            // finds it in the last segment, and whoever reads a record of an older one.
             if at % 7 == 0 || content[at] == b'\n' {
-                let error = FileJournal::open(dir.path()).map(|_| ()).unwrap_err();
+                let error = match FileJournal::open(dir.path()) {
+                    Err(error) => error,
+                    Ok(journal) => {
+                        assert!(path != last, "byte {at} of the last segment");
+                        ir_core::journal::verify(&ctx(), &journal).await.unwrap_err()
+                    }
+                };
                 let named = format!("record {} ", fault.seq);
                 assert!(error.message().contains(&named), "byte {at} of {first_seq}: {error}");
             }
@@ -62,7 +70,7 @@ async fn every_byte_made_a_line_break_names_its_record() {
 }
 
 #[tokio::test]
-async fn a_changed_blob_or_lease_is_found() {
+async fn a_changed_blob_is_found() {
     let dir = folder();
     let written = sample(dir.path()).await;
     let blob = std::fs::read_dir(dir.path().join("blobs")).unwrap().next().unwrap().unwrap().path();
@@ -77,17 +85,6 @@ async fn a_changed_blob_or_lease_is_found() {
     std::fs::remove_file(&blob).unwrap();
     assert!(verify(dir.path()).unwrap().fault.unwrap().what.contains("missing"));
     std::fs::write(&blob, &content).unwrap();
-
-    let lease = dir.path().join("lease.json");
-    let content = std::fs::read(&lease).unwrap();
-    for at in 0..content.len() {
-        let mut changed = content.clone();
-        changed[at] ^= 1;
-        std::fs::write(&lease, changed).unwrap();
-        assert!(verify(dir.path()).unwrap().fault.is_some(), "byte {at} of the lease");
-        assert_eq!(FileJournal::open(dir.path()).unwrap_err().kind(), ErrorKind::InvalidInput);
-    }
-    std::fs::write(&lease, &content).unwrap();
     assert_eq!(verify(dir.path()).unwrap().fault, None);
 }
 

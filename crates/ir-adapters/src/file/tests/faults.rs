@@ -1,13 +1,15 @@
 //! Faults of the disk: each call of the writer fails once, with less than all bytes written.
 
+use std::fs::File;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use super::*;
+use ir_core::AuditSink;
 
 /// Which call fails, and how the files are left.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Fault {
+pub(super) enum Fault {
     /// Nothing of it happened: no space, a failing device.
     Refused,
     /// A write went half through.
@@ -16,25 +18,30 @@ enum Fault {
     Crash,
 }
 
-#[derive(Debug)]
-struct FaultyDisk {
+#[derive(Debug, Clone)]
+pub(super) struct FaultyDisk {
     fault: Fault,
     /// Calls until the fault.
     left: Arc<AtomicU32>,
-    dead: bool,
+    dead: Arc<AtomicBool>,
     /// Length of each file at its last sync.
     synced: Arc<Mutex<Vec<(File, u64)>>>,
 }
 
 impl FaultyDisk {
+    /// Fails at the call to which `left` counts down, once it is above 0.
+    pub(super) fn new(fault: Fault, left: Arc<AtomicU32>) -> Self {
+        Self { fault, left, dead: Arc::default(), synced: Arc::default() }
+    }
+
     /// Whether this call fails.
     fn fails(&mut self) -> bool {
-        if self.dead {
+        if self.dead.load(Ordering::SeqCst) {
             return true;
         }
         let fails = self.left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| n.checked_sub(1)) == Ok(1);
         if fails && self.fault == Fault::Crash {
-            self.dead = true;
+            self.dead.store(true, Ordering::SeqCst);
             for (file, len) in self.synced.lock().unwrap().iter() {
                 file.set_len(*len).unwrap();
             }
@@ -91,6 +98,14 @@ impl Disk for FaultyDisk {
         if self.fails() { Err(Self::error()) } else { RealDisk.rename(from, to) }
     }
 
+    fn remove(&mut self, path: &Path) -> io::Result<()> {
+        if self.fails() { Err(Self::error()) } else { RealDisk.remove(path) }
+    }
+
+    fn another(&self) -> Box<dyn Disk> {
+        Box::new(self.clone())
+    }
+
     fn cut(&mut self, file: &File, len: u64) -> io::Result<()> {
         if self.fails() { Err(Self::error()) } else { RealDisk.cut(file, len) }
     }
@@ -114,8 +129,7 @@ async fn survives(fault: Fault) {
         let dir = folder();
         let config = FileJournalConfig { segment_bytes: 900, ..FileJournalConfig::at(dir.path()) };
         let left = Arc::new(AtomicU32::new(0));
-        let synced = Arc::new(Mutex::new(Vec::new()));
-        let disk = FaultyDisk { fault, left: left.clone(), dead: false, synced };
+        let disk = FaultyDisk::new(fault, left.clone());
         let journal = FileJournal::open_on(&config, Box::new(disk)).unwrap();
         let mut pen = pen(&journal).await;
         left.store(call, Ordering::SeqCst);
@@ -171,4 +185,52 @@ async fn a_write_that_goes_half_through_loses_nothing_acknowledged() {
 #[tokio::test]
 async fn a_machine_that_dies_at_any_call_loses_nothing_acknowledged() {
     survives(Fault::Crash).await;
+}
+
+async fn export_survives(fault: Fault) {
+    let from = folder();
+    let journal = FileJournal::open(from.path()).unwrap();
+    let mut pen = pen(&journal).await;
+    for sizes in [&[10][..], &[MAX_INLINE_BYTES + 1, 3], &[300, 2], &[MAX_INLINE_BYTES + 2]] {
+        pen.append(&journal, sizes).await.unwrap();
+    }
+    pen.checkpoint_of(&journal, 20_000).await;
+    let journal = Arc::new(journal);
+    let mut n_failed = 0;
+    for call in 1..200 {
+        let dir = folder();
+        let left = Arc::new(AtomicU32::new(0));
+        let disk = FaultyDisk::new(fault, left.clone());
+        let export = FileExport::open_on(dir.path(), 500, Box::new(disk)).unwrap().blobs_of(journal.clone());
+        left.store(call, Ordering::SeqCst);
+        let mut copied = 0;
+        let mut failed = false;
+        for records in pen.written.chunks(2) {
+            failed = export.copy(&ctx(), records).await.is_err();
+            if failed {
+                break;
+            }
+            copied += records.len() as u64;
+        }
+        drop(export);
+        let report = verify_export(dir.path()).unwrap();
+        assert!(report.records >= copied, "call {call}: what was acknowledged is lost");
+        if !failed {
+            break;
+        }
+        n_failed += 1;
+        let export = FileExport::open(dir.path()).unwrap_or_else(|error| panic!("call {call}: {error}"));
+        assert!(export.position(&ctx()).await.unwrap() > copied, "call {call}");
+        assert_eq!(verify_export(dir.path()).unwrap().fault, None, "call {call}: a record without its blob");
+        export.blobs_of(journal.clone()).copy(&ctx(), &pen.written).await.unwrap();
+        assert_eq!(verify_export(dir.path()).unwrap(), verify(from.path()).unwrap(), "call {call}");
+    }
+    assert!(n_failed >= 15, "only {n_failed} calls failed");
+}
+
+#[tokio::test]
+async fn an_export_has_the_blobs_of_its_records_whichever_call_of_the_disk_fails() {
+    export_survives(Fault::Refused).await;
+    export_survives(Fault::Short).await;
+    export_survives(Fault::Crash).await;
 }

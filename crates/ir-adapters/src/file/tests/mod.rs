@@ -3,17 +3,22 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use ir_core::journal::{Batch, Blob, Body, Chain, EncodedRecord, Event, Holder, MAX_INLINE_BYTES, ReadFrom};
+use ir_core::journal::{
+    Batch, Blob, Body, Chain, Checkpoint, Content, EncodedRecord, Event, GateFact, Holder, MAX_INLINE_BYTES, ReadFrom,
+};
 use ir_core::testkit::{AutoClock, journal as laws};
 use ir_core::{Clock, Ctx, Journal, ManualClock, PartName, Result};
 
 use super::*;
 
+mod archive;
 mod damage;
+mod epochs;
 mod export;
 mod faults;
 mod halt;
 mod limits;
+mod opening;
 
 fn ctx() -> Ctx {
     Ctx::new(Arc::new(AutoClock::new()))
@@ -39,14 +44,12 @@ struct Pen {
 impl Pen {
     /// `sizes[i]` is the length of the text in record `i`; above 16 KiB it becomes a blob.
     fn batch(&self, sizes: &[usize]) -> Batch {
-        let mut chain = self.chain.clone();
-        let expected_seq = chain.next_seq();
+        let expected_seq = self.chain.next_seq();
         let bodies = sizes.iter().enumerate().map(|(n, size)| {
             let timer = format!("{expected_seq}-{n}-{}", "x".repeat(*size));
             Body::Event(Event::TimerFired { timer })
         });
-        let (_, records, blobs) = chain.encode(&ManualClock::new().now(), bodies.collect()).unwrap();
-        Batch { expected_seq, epoch: self.epoch, checkpoint: false, blobs, records }
+        self.batch_of(bodies.collect())
     }
 
     fn keep(&mut self, batch: &Batch) {
@@ -61,6 +64,45 @@ impl Pen {
         self.keep(&batch);
         Ok(batch.blobs)
     }
+
+    fn batch_of(&self, bodies: Vec<Body>) -> Batch {
+        let mut chain = self.chain.clone();
+        let expected_seq = chain.next_seq();
+        let (_, records, blobs) = chain.encode(&ManualClock::new().now(), bodies).unwrap();
+        Batch { expected_seq, epoch: self.epoch, checkpoint: false, blobs, records }
+    }
+
+    /// Appends a checkpoint with a state of `size` bytes and gives its number.
+    async fn checkpoint_of(&mut self, journal: &FileJournal, size: usize) -> u64 {
+        let batch = Batch { checkpoint: true, ..self.batch_of(vec![checkpoint_body(size)]) };
+        journal.append(&ctx(), &batch).await.unwrap();
+        self.keep(&batch);
+        batch.expected_seq
+    }
+
+    async fn checkpoint(&mut self, journal: &FileJournal) -> u64 {
+        self.checkpoint_of(journal, 10).await
+    }
+
+    /// Records the claim, as the gate does.
+    async fn claimed(&mut self, journal: &FileJournal, name: &str) {
+        let journal_name = Digest::of(name.as_bytes());
+        let fact = GateFact::Claimed { holder: holder().name, epoch: self.epoch, journal: journal_name };
+        let batch = self.batch_of(vec![fact.into()]);
+        journal.append(&ctx(), &batch).await.unwrap();
+        self.keep(&batch);
+    }
+}
+
+fn checkpoint_body(size: usize) -> Body {
+    let content = |text: String| Content::Here(serde_json::json!({ "state": text }));
+    GateFact::Checkpoint(Box::new(Checkpoint {
+        version: "0.0.0".to_owned(),
+        kernel: content("k".repeat(size)),
+        engine: content("e".repeat(size)),
+        config: content("c".repeat(size)),
+    }))
+    .into()
 }
 
 async fn pen(journal: &FileJournal) -> Pen {
@@ -141,11 +183,15 @@ async fn only_one_value_writes_and_others_may_read() {
 #[tokio::test]
 async fn a_new_opening_raises_the_epoch_even_for_the_same_name() {
     let dir = tempfile::tempdir().unwrap();
+    let mut chain = Chain::default();
     for epoch in 1..=3 {
         let journal = FileJournal::open(dir.path()).unwrap();
         for _ in 0..2 {
             assert_eq!(journal.claim(&ctx(), &holder()).await.unwrap().epoch, epoch);
         }
+        let mut pen = Pen { chain, epoch, written: Vec::new() };
+        pen.claimed(&journal, "journal").await;
+        chain = pen.chain;
     }
 }
 
