@@ -16,7 +16,7 @@ pub use engine::config::{EngineConfig, EngineSettings};
 pub use engine::handle::Handle;
 pub use engine::machine;
 pub use engine::replay::{Difference, ReplayReport, replay};
-pub use engine::status::{DetectorStatus, Heartbeat, Status, StepStatus};
+pub use engine::status::{DetectorStatus, Heartbeat, Incidents, Status, StepStatus};
 pub use load::{Load, LoadDir};
 
 pub use ir_adapters as adapters;

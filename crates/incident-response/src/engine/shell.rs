@@ -23,7 +23,7 @@ use super::heartbeat::{Beat, Heartbeats};
 use super::machine::{Illegal, Machine, bodies, describe_event};
 use super::observe::{Cycle, Judgements, Observer};
 use super::perform::{Attempted, Parts, Performed, execute, failure};
-use super::status::{DetectorStatus, Status, StepStatus};
+use super::status::{DetectorStatus, Incidents, Status, StepStatus};
 
 /// Poll cycles of which nothing came are recorded together, at most this far apart. A failure that goes on, or comes and goes, is
 /// recorded as often.
@@ -689,7 +689,7 @@ impl Shell {
             halted: kernel.halted().map(|halted| format!("{}: {}", halted.by, halted.reason)),
             writer_failed: self.gate.is_broken(),
             records: self.work.n_records,
-            incidents: self.machine.incidents().cloned().collect(),
+            incidents: Incidents(self.machine.incidents.clone()),
             steps,
             approvals: self.machine.requests().cloned().collect(),
             dropped: self.work.dropped,

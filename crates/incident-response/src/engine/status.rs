@@ -1,9 +1,14 @@
 //! What is going on, as plain data for people and consoles.
 
-use std::sync::Arc;
+use std::fmt;
 
-use ir_core::{ApprovalRequest, Direction, Failure, Incident, PartName, PlanId, Problem, StepRef, StepState};
-use serde::Serialize;
+use ir_core::persistent::PersistentMap;
+use ir_core::{
+    ApprovalRequest, Direction, Failure, Incident, IncidentId, PartName, PlanId, Problem, StepRef, StepState,
+};
+use serde::{Serialize, Serializer};
+
+use super::machine::IncidentRun;
 
 /// A snapshot of the engine, published after each turn of its main loop; with more than 64 open incidents after a rest of 50 µs for each
 /// further one, and in any case before a person's request is answered.
@@ -16,7 +21,7 @@ pub struct Status {
     /// Records written so far.
     pub records: u64,
     /// Incidents that are not closed.
-    pub incidents: Vec<Arc<Incident>>,
+    pub incidents: Incidents,
     /// Steps that are not over, and those that wait for a person.
     pub steps: Vec<StepStatus>,
     /// What people are asked.
@@ -46,6 +51,70 @@ pub struct Status {
     pub damage: Option<String>,
     /// What is doubtful in the configuration, as [`Responder::warnings`](crate::Responder::warnings) has it.
     pub warnings: Vec<Problem>,
+}
+
+/// The incidents that are not closed, by name. Shared with the engine, so that publishing thousands costs nothing.
+///
+/// # Examples
+///
+/// ```
+/// let status = incident_response::Status::default();
+/// assert!(status.incidents.is_empty());
+/// assert_eq!(status.incidents.iter().map(|incident| incident.anomalies.len()).sum::<usize>(), 0);
+/// ```
+#[derive(Clone, Default)]
+pub struct Incidents(pub(crate) PersistentMap<IncidentId, IncidentRun>);
+
+impl Incidents {
+    /// All of them, by name.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = &Incident> {
+        self.0.values().map(|run| &*run.incident)
+    }
+
+    /// The one of that name.
+    #[must_use]
+    pub fn get(&self, id: &IncidentId) -> Option<&Incident> {
+        self.0.get(id).map(|run| &*run.incident)
+    }
+
+    /// The first by name.
+    #[must_use]
+    pub fn first(&self) -> Option<&Incident> {
+        self.iter().next()
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl PartialEq for Incidents {
+    fn eq(&self, other: &Self) -> bool {
+        self.iter().eq(other.iter())
+    }
+}
+
+impl Eq for Incidents {}
+
+impl fmt::Debug for Incidents {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.iter()).finish()
+    }
+}
+
+/// A list of incidents.
+impl Serialize for Incidents {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.iter())
+    }
 }
 
 /// Where a step stands.

@@ -200,7 +200,7 @@ async fn a_repetition_that_comes_too_late_does_not_end_the_undo() {
             match &record.body {
                 Body::Fact(Fact::AttemptUnknown { .. }) if !taken => {
                     taken = true;
-                    let incident = handle.status().incidents[0].id.clone();
+                    let incident = handle.status().incidents.first().unwrap().id.clone();
                     handle.take_over(incident, Person::named("ann"), "mine", true).await.unwrap();
                 }
                 Body::Gate(GateFact::Refused { direction, .. }) => {
@@ -314,7 +314,7 @@ async fn who_takes_over_without_the_undo_stops_an_undo_that_is_under_way() {
             if let Some(request) = asked(record) {
                 assert!(!taken, "people are asked for {} although ann wants it left", request.step);
                 taken = true;
-                let incident = handle.status().incidents[0].id.clone();
+                let incident = handle.status().incidents.first().unwrap().id.clone();
                 handle.take_over(incident, Person::named("ann"), "leave it", false).await.unwrap();
                 let _ = handle.answer(answer(request, Answer::Refuse)).await;
             }
@@ -333,7 +333,7 @@ async fn a_plan_that_is_taken_over_before_anything_was_sent_has_an_outcome() {
         let records = corner
             .run(corner.builder("approve"), async |handle: &Handle, record: &Record| {
                 if asked(record).is_some() {
-                    let incident = handle.status().incidents[0].id.clone();
+                    let incident = handle.status().incidents.first().unwrap().id.clone();
                     handle.take_over(incident, Person::named("ann"), "mine", undo).await.unwrap();
                 }
                 concluded(record)

@@ -128,7 +128,7 @@ async fn an_incident_that_is_no_problem_is_told_by_its_anomalies() {
     while handle.status().incidents.is_empty() {
         handle.changed().await.unwrap();
     }
-    let open = handle.status().incidents[0].clone();
+    let open = handle.status().incidents.first().unwrap().clone();
     handle.no_problem(&open.id, person(), "a drill").await.unwrap();
     let mut news = handle.records();
     while listener.0.lock().unwrap().is_empty() {
