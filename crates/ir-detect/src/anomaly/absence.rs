@@ -98,14 +98,12 @@ struct Presence {
     misses: u32,
     /// Short runs of misses that were over by themselves, and scrapes in all: how often this entity is missed in health.
     missed: f64,
-    #[serde(alias = "looks")]
     scrapes: f64,
     first_miss: Option<Timestamp>,
     last_good: Timestamp,
     last: Timestamp,
     interval: Ewma,
     /// When it is next asked whether its silence counts, unless it is scraped before.
-    #[serde(default)]
     due: Timestamp,
 }
 

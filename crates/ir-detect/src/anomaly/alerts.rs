@@ -87,6 +87,7 @@ struct State {
 
 #[derive(Debug, Serialize, Deserialize)]
 struct Firing {
+    #[serde(with = "crate::stored::as_json")]
     report: Anomaly,
     /// As the other system says it; the onset is never after we heard of it.
     since: Timestamp,

@@ -99,6 +99,7 @@ struct State {
 /// What is kept of one series.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct Slot {
+    #[serde(with = "crate::stored::series")]
     series: Arc<Series>,
     at: Timestamp,
     /// The last value as it came: counters are judged by what they rose.
@@ -120,8 +121,8 @@ const NAME: &str = "basic-series";
 const VERSION: u32 = 1;
 /// What lies further back was stamped by a clock that was set.
 const JUMP: Duration = Duration::from_secs(10);
-/// Ten million series come to some 6 GB, which no store should be given.
-const FORM: StoredForm = StoredForm { name: NAME, version: VERSION, max_bytes: 2 << 30 };
+/// Enough for two million series. Ten million come to some 2 GB, which no store should be given.
+const FORM: StoredForm = StoredForm { name: NAME, version: VERSION, max_bytes: 512 << 20 };
 
 impl BasicSeriesDetector {
     /// Checks the configuration.

@@ -151,10 +151,8 @@ pub(crate) struct Tracks {
     keys: BTreeMap<Key, Track>,
     budgets: Budgets,
     /// Series that were left out of a scrape, and bad findings that opened no track, because there was no room.
-    #[serde(default)]
     refused: [u64; 2],
     /// Of the detector's table of series.
-    #[serde(default)]
     room: Room,
 }
 
@@ -179,7 +177,6 @@ struct Open {
     /// What of it was reported.
     reported: Score,
     /// How often it was judged since it began.
-    #[serde(default)]
     judged: u32,
 }
 

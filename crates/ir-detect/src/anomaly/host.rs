@@ -16,7 +16,7 @@ use crate::stored::StoredForm;
 
 /// The part of a detector that differs.
 pub(crate) trait Core: Debug + Send + Sync + 'static {
-    /// What it has learned. Finite numbers only: the snapshot is JSON.
+    /// What it has learned. Its types are the form of the snapshot: when they change, `VERSION` does.
     type State: Debug + Default + Serialize + DeserializeOwned + Send;
     const NAME: &'static str;
     /// Of thresholds and of the form of the snapshot.
@@ -46,9 +46,7 @@ pub(crate) struct Host<C: Core> {
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct State<S> {
     /// Of bare batches only: it stays empty where scrapes are assembled for all detectors.
-    #[serde(default)]
     bare: Assembly,
-    #[serde(default)]
     watched: Watched,
     tracks: Tracks,
     learned: S,

@@ -177,7 +177,7 @@ struct State<S> {
     learned: S,
 }
 
-const MAX_SNAPSHOT_BYTES: usize = 1 << 30;
+const MAX_SNAPSHOT_BYTES: usize = 256 << 20;
 /// So often it is looked for episodes that are over.
 const SWEEP: Duration = Duration::from_secs(60);
 

@@ -40,7 +40,7 @@ use crate::stored::StoredForm;
 
 const NAME: &str = "log_templates";
 const VERSION: u32 = 3;
-const FORM: StoredForm = StoredForm { name: NAME, version: VERSION, max_bytes: 1 << 30 };
+const FORM: StoredForm = StoredForm { name: NAME, version: VERSION, max_bytes: 256 << 20 };
 
 /// How [`LogTemplates`] decides.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]

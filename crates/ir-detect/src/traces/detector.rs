@@ -21,7 +21,7 @@ use crate::stored::StoredForm;
 
 const NAME: &str = "traces";
 const VERSION: u32 = 1;
-const FORM: StoredForm = StoredForm { name: NAME, version: VERSION, max_bytes: 1 << 30 };
+const FORM: StoredForm = StoredForm { name: NAME, version: VERSION, max_bytes: 256 << 20 };
 /// Clocks that were set back by more than this, beyond the time that spans are waited for, begin anew.
 const JUMP: Duration = Duration::from_secs(600);
 

@@ -73,6 +73,7 @@ pub(super) struct OpenTime {
 /// What is kept of one target.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct TargetPage {
+    #[serde(with = "crate::stored::target")]
     pub(super) target: Arc<Target>,
     pub(super) entity: Place,
     /// The time of the scrape that is being assembled.
@@ -95,6 +96,7 @@ pub(super) struct TargetPage {
 /// What is kept of one series.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct SeriesPage {
+    #[serde(with = "crate::stored::series")]
     pub(super) series: Arc<Series>,
     pub(super) target: Place,
     pub(super) is_start: bool,

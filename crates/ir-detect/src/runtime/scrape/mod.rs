@@ -90,7 +90,7 @@ impl ScrapeAssembler {
     /// The name of its snapshots.
     pub const NAME: &'static str = "scrapes";
 
-    const FORM: StoredForm = StoredForm { name: Self::NAME, version: 1, max_bytes: 1 << 30 };
+    const FORM: StoredForm = StoredForm { name: Self::NAME, version: 1, max_bytes: 256 << 20 };
 
     /// Checks the configuration.
     ///
