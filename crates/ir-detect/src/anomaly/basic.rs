@@ -247,8 +247,12 @@ impl State {
         if !self.made_room.is_due(now) {
             return;
         }
+        self.retain(|slot| now.since(slot.at).as_secs() <= forget_secs);
+    }
+
+    fn retain(&mut self, keeps: impl Fn(&Slot) -> bool) {
         let mut kept = std::mem::take(&mut self.slots);
-        kept.retain(|slot| now.since(slot.at).as_secs() <= forget_secs);
+        kept.retain(keeps);
         (self.known, self.addresses) = (HashMap::default(), HashMap::default());
         for slot in kept {
             self.add(slot);
@@ -297,6 +301,11 @@ impl Detector for BasicSeriesDetector {
         let mut found = Vec::new();
         for sample in &batch.metrics {
             self.take(&mut state, sample, &name, &mut found)?;
+        }
+        for gone in &batch.gone {
+            let judge = Judge { detector: &name, version: VERSION, config: &self.config.episode, at: gone.at };
+            state.tracks.end_gone(judge, gone, &mut found);
+            state.retain(|slot| slot.series.entity != gone.entity);
         }
         Ok(found)
     }

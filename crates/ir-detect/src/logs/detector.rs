@@ -232,6 +232,10 @@ impl Detector for LogTemplates {
             let judge = Judge { detector: &detector, version: VERSION, config: &self.config.episode, at: record.at };
             state.watch.read(record, &mut state.miner, judge, &self.config, &mut found)?;
         }
+        for gone in &batch.gone {
+            let judge = Judge { detector: &detector, version: VERSION, config: &self.config.episode, at: gone.at };
+            state.watch.end_gone(judge, gone, &mut found);
+        }
         Ok(found)
     }
 
