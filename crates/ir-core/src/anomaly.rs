@@ -149,6 +149,8 @@ pub struct Snapshot {
 /// 3. `restore` of a snapshot goes on as the original would have.
 /// 4. A snapshot of another name or version is `InvalidInput` and changes nothing.
 /// 5. Every anomaly names its detector, its entity, a score above 0, and says why in a sentence.
+/// 6. After an entity is [gone](crate::Gone) none of its episodes is open: each ends at once, and its sentence begins with `gone: `.
+///    Episodes of other entities go on.
 ///
 /// # Cancellation
 ///

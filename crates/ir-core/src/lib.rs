@@ -76,8 +76,9 @@ pub use plan::{
 };
 pub use score::{Measured, Probability, Score};
 pub use signal::{
-    Act, Activity, AlertState, Change, ChangeKind, Cursor, EventKind, EventRecord, LogLevel, LogRecord, MetricKind,
-    MetricSample, Polled, Scrape, ScrapedSample, Series, SignalBatch, SignalSource, Span, Target,
+    Act, Activity, AlertState, Change, ChangeKind, Cursor, EventKind, EventRecord, Gone, GoneReason, LogLevel,
+    LogRecord, MetricKind, MetricSample, Polled, Scrape, ScrapedSample, Series, SignalBatch, SignalSource, Span,
+    Target,
 };
 pub use time::{BootId, Clock, ManualClock, Moment, Timestamp, Window};
 pub use topology::{Dependency, Topology, TopologyDocument};

@@ -14,10 +14,12 @@ use crate::id::PartName;
 use crate::time::Timestamp;
 
 mod activity;
+mod gone;
 mod level;
 mod scrape;
 
 pub use activity::{Act, Activity};
+pub use gone::{Gone, GoneReason};
 pub use scrape::{Scrape, ScrapedSample, TARGET_LABELS, Target};
 
 /// How the values of a series behave.
@@ -212,6 +214,9 @@ pub struct SignalBatch {
     pub events: Vec<EventRecord>,
     /// Changes.
     pub changes: Vec<Change>,
+    /// Entities that are gone: effective after all other signals of the batch.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub gone: Vec<Gone>,
     /// The scrapes that are complete with these samples, where they were assembled once for all detectors, as the engine does.
     /// Such a batch may bring scrapes of samples that came before, and samples whose scrape is not complete. `None`: nobody
     /// assembled the samples, and a detector that needs scrapes does so itself. Not counted by [`len`](Self::len), not stored.
@@ -223,7 +228,12 @@ impl SignalBatch {
     /// How many signals of all kinds.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.metrics.len() + self.logs.len() + self.spans.len() + self.events.len() + self.changes.len()
+        self.metrics.len()
+            + self.logs.len()
+            + self.spans.len()
+            + self.events.len()
+            + self.changes.len()
+            + self.gone.len()
     }
 
     /// Whether there are none.

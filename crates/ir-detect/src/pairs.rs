@@ -1,4 +1,4 @@
-//! Maps whose keys are no texts, as lists of pairs: JSON has no other form for them.
+//! Maps whose keys are no texts, as lists of pairs: text formats have no other form for them.
 
 use std::collections::BTreeMap;
 

@@ -230,4 +230,5 @@ fn merge(into: &mut SignalBatch, from: SignalBatch) {
     into.spans.extend(from.spans);
     into.events.extend(from.events);
     into.changes.extend(from.changes);
+    into.gone.extend(from.gone);
 }

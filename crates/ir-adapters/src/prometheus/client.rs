@@ -62,6 +62,16 @@ impl Client {
         self.get(ctx, "targets?state=active").await
     }
 
+    /// The targets that are discovered and dropped by relabelling.
+    pub(super) async fn dropped_targets(&self, ctx: &Ctx) -> Result<HttpReply> {
+        self.get(ctx, "targets?state=dropped").await
+    }
+
+    /// What the server says of its own process, its start among it.
+    pub(super) async fn runtime(&self, ctx: &Ctx) -> Result<HttpReply> {
+        self.get(ctx, "status/runtimeinfo").await
+    }
+
     async fn get(&self, ctx: &Ctx, call: &str) -> Result<HttpReply> {
         let base = self.url.path().trim_end_matches('/');
         let url = self.url.with_path(&format!("{base}/api/v1/{call}"))?;

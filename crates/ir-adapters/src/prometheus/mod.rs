@@ -17,6 +17,7 @@ use crate::shared::{MAX_PROBLEMS, names};
 mod answer;
 mod client;
 mod config;
+mod gone;
 mod histogram;
 mod metadata;
 mod runs;

@@ -16,6 +16,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use super::answer::{self, cut};
 use super::client::Client;
+use super::gone::{Answer, Departures, Discovered, Step};
 use super::{COMPONENT, tell};
 use crate::http::{HttpClient, HttpConfig, HttpUrl};
 use crate::shared::names::{self, Named};
@@ -38,6 +39,8 @@ pub struct PrometheusStateConfig {
     pub alerts: bool,
     /// Whether the health of targets is read. Not where a query for `up` brings it already. True.
     pub targets: bool,
+    /// Whether an entity is reported gone when service discovery no longer lists its targets. Only with `targets`. True.
+    pub gone: bool,
     /// The labels that name the entity, the first that an alert or a target has counts. `service`, `job`.
     pub entity_labels: Vec<String>,
     /// Labels of targets that are left out: `pod`, `instance` ...
@@ -68,6 +71,7 @@ impl Default for PrometheusStateConfig {
             url: String::new(),
             alerts: true,
             targets: true,
+            gone: true,
             entity_labels: ["service", "job"].map(str::to_owned).to_vec(),
             drop_labels: Vec::new(),
             max_alerts: 500,
@@ -89,8 +93,14 @@ impl Default for PrometheusStateConfig {
 /// is pending again goes on.
 ///
 /// Each poll gives the health of every target as a sample `up` at the time of the answer: 1 up, 0 down. One that was not scraped yet gives
-/// none, and neither does one that is no longer there: silence is for a detector of absence to judge. What a target that is down
-/// said last is a problem of the poll.
+/// none, and neither does one that is no longer there. What a target that is down said last is a problem of the poll.
+///
+/// An entity is [gone](ir_core::Gone) when it had an active target and two complete answers in a row have none: it was removed from
+/// service discovery or scaled in. It is not gone when an answer fails or holds something that cannot be read or is beyond
+/// `max_targets`; when relabelling drops its target, which is then there and no longer scraped; or when the server was restarted
+/// meanwhile, because a server that has just started lists what it has found so far. Which entities had targets is kept in memory:
+/// what goes away while the host is down is not reported, and its absence stays a symptom. Servers that do not answer
+/// `/api/v1/status/runtimeinfo` never report an entity gone.
 ///
 /// The cursor holds the alerts that fire, so that a restart of the host neither repeats nor forgets one. An alert or a target that
 /// cannot be read is dropped and counted, and the others come. Entities are named by the rule of all adapters: an empty label is no
@@ -99,6 +109,7 @@ impl Default for PrometheusStateConfig {
 pub struct PrometheusState {
     config: PrometheusStateConfig,
     client: Client,
+    departures: Departures,
 }
 
 /// An alert that fires, as the cursor keeps it.
@@ -118,6 +129,8 @@ struct Told {
     firing: BTreeMap<String, Firing>,
     /// Keys of what was there and could not be taken, as far as they fit.
     dropped: BTreeSet<String>,
+    /// Numbers the answers with targets. What they held is kept in memory.
+    targets: u64,
 }
 
 #[derive(Default, Deserialize)]
@@ -167,6 +180,14 @@ struct Alert {
 struct Targets {
     #[serde(default, rename = "activeTargets")]
     active: Option<Vec<Part<Target>>>,
+    #[serde(default, rename = "droppedTargets")]
+    dropped: Option<Vec<Part<Target>>>,
+}
+
+#[derive(Default, Deserialize)]
+struct Runtime {
+    #[serde(default, rename = "startTime")]
+    started: String,
 }
 
 #[derive(Deserialize)]
@@ -177,6 +198,15 @@ struct Target {
     health: String,
     #[serde(default, rename = "lastError", deserialize_with = "or_none")]
     error: String,
+    #[serde(default, rename = "discoveredLabels", deserialize_with = "or_none")]
+    discovered: BTreeMap<String, String>,
+}
+
+impl Target {
+    fn discovered(&self) -> Discovered {
+        let label = |name: &str| self.discovered.get(name).cloned().unwrap_or_default();
+        (label("job"), label("__address__"))
+    }
 }
 
 /// Reads a field in which `null` says that it is not there.
@@ -209,7 +239,7 @@ impl PrometheusState {
         match HttpUrl::parse(&config.url) {
             Ok(url) if !url.path().contains('?') => {
                 let client = Client { http: client, url };
-                ConfigError::check(problems, Self { config, client })
+                ConfigError::check(problems, Self { config, client, departures: Departures::default() })
             }
             Ok(_) => {
                 problems.push(Problem::at("url", "parameters do not belong into it"));
@@ -306,7 +336,15 @@ impl PrometheusState {
         }
     }
 
-    fn take_targets(&self, targets: Targets, now: Timestamp, gathered: &mut Polled) {
+    /// Gives the targets by entity; `None` when something of the answer was left out.
+    fn take_targets(
+        &self,
+        targets: Targets,
+        now: Timestamp,
+        gathered: &mut Polled,
+    ) -> Option<BTreeMap<EntityId, BTreeSet<Discovered>>> {
+        let mut active: BTreeMap<EntityId, BTreeSet<Discovered>> = BTreeMap::new();
+        let mut is_complete = targets.active.is_some();
         for (n, target) in targets.active.into_iter().flatten().enumerate() {
             let taken = match target {
                 _ if n >= self.config.max_targets => Err(format!("more than {} targets", self.config.max_targets)),
@@ -316,11 +354,13 @@ impl PrometheusState {
             let (target, named) = match taken {
                 Ok(taken) => taken,
                 Err(problem) => {
+                    is_complete = false;
                     gathered.dropped += 1;
                     tell(gathered, || format!("a target: {problem}"));
                     continue;
                 }
             };
+            active.entry(named.entity.clone()).or_default().insert(target.discovered());
             let value = match target.health.as_str() {
                 "up" => 1.0,
                 "down" => {
@@ -337,6 +377,42 @@ impl PrometheusState {
             let series = Arc::new(Series { entity, metric, kind: MetricKind::Up, unit: String::new(), labels });
             gathered.batch.metrics.push(MetricSample { series, at: now, value });
         }
+        is_complete.then_some(active)
+    }
+
+    /// Reads the health of targets, and which entities have none any more.
+    async fn read_targets(&self, ctx: &Ctx, told: &mut Told, gathered: &mut Polled) -> Result<()> {
+        // Asked before the targets: a server that is restarted in between lists too few of them once, which is not enough.
+        let started = if self.config.gone { self.started(ctx).await } else { None };
+        let reply = self.client.targets(ctx).await?;
+        let at = ctx.now().wall;
+        let active = self.take_targets(answer::read_data(&reply)?, at, gathered);
+        let answer = started.zip(active).map(|(started, active)| Answer { at, started, active });
+        let mut step: Step = self.departures.step(told.targets, answer);
+        if step.has_suspects() {
+            let dropped = self.dropped(ctx).await;
+            gathered.batch.gone = step.gone(dropped.as_ref());
+        }
+        told.targets = self.departures.keep(step);
+        Ok(())
+    }
+
+    /// When the server was started, in its own words; `None` when it does not say.
+    async fn started(&self, ctx: &Ctx) -> Option<String> {
+        let reply = self.client.runtime(ctx).await.ok()?;
+        let Runtime { started } = answer::read_data(&reply).ok()?;
+        (!started.is_empty()).then_some(started)
+    }
+
+    /// The targets that relabelling drops; `None` when the server does not say.
+    async fn dropped(&self, ctx: &Ctx) -> Option<BTreeSet<Discovered>> {
+        let reply = self.client.dropped_targets(ctx).await.ok()?;
+        let targets: Targets = answer::read_data(&reply).ok()?;
+        let discovered = |target| match target {
+            Part::Read(target) => Some(Target::discovered(&target)),
+            Part::Wrong(_) => None,
+        };
+        targets.dropped?.into_iter().map(discovered).collect()
     }
 }
 
@@ -415,8 +491,7 @@ impl SignalSource for PrometheusState {
             self.take_alerts(answer::read_data(&reply)?, &mut told, ctx.now().wall, &mut gathered);
         }
         if self.config.targets {
-            let reply = self.client.targets(ctx).await?;
-            self.take_targets(answer::read_data(&reply)?, ctx.now().wall, &mut gathered);
+            self.read_targets(ctx, &mut told, &mut gathered).await?;
         }
         let text = serde_json::to_string(&told).map_err(|error| {
             Error::new(ErrorKind::Unknown, COMPONENT, "the cursor cannot be written").with_source(error)

@@ -3,7 +3,9 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use ir_core::{Clock as _, Ctx, Cursor, ErrorKind, EventKind, ManualClock, MetricKind, Polled, SignalSource as _};
+use ir_core::{
+    Clock as _, Ctx, Cursor, ErrorKind, EventKind, GoneReason, ManualClock, MetricKind, Polled, SignalSource as _,
+};
 use serde_json::{Value, json};
 
 use super::tests::{Double, recorded};
@@ -32,6 +34,7 @@ impl Stage {
         let shared = rules.clone();
         let double = Double::start(move |target| match target {
             "/prom/api/v1/targets?state=active" => (200, recorded("targets_active").body.to_vec()),
+            "/prom/api/v1/status/runtimeinfo" => (404, Vec::new()),
             "/prom/api/v1/rules?type=alert" => {
                 let rules = shared.lock().unwrap().clone();
                 (
@@ -205,4 +208,165 @@ async fn a_beginning_that_cannot_be_is_the_time_of_the_poll() {
     assert_eq!(state.since, stage.clock.now().wall);
     assert!(polled.problems[0].contains("too far in the future"), "{:?}", polled.problems);
     assert_eq!(stage.changes(&rules).await, [], "it is told once");
+}
+
+/// What a server lists, answer by answer.
+#[derive(Debug, Clone, Default)]
+struct Listed {
+    active: Vec<Value>,
+    dropped: Vec<Value>,
+    started: &'static str,
+    /// The status of the answers about targets, and about the process.
+    status: (u16, u16),
+}
+
+struct Discovery {
+    listed: Arc<Mutex<Listed>>,
+    source: PrometheusState,
+    clock: Arc<ManualClock>,
+    cursor: Cursor,
+}
+
+fn target(job: &str, address: &str) -> Value {
+    json!({ "discoveredLabels": { "job": job, "__address__": address }, "labels": { "job": job, "instance": address },
+        "health": "up" })
+}
+
+impl Discovery {
+    async fn new(change: impl FnOnce(&mut PrometheusStateConfig)) -> Self {
+        let listed = Arc::new(Mutex::new(Listed { started: "then", status: (200, 200), ..Listed::default() }));
+        let shared = listed.clone();
+        let double = Double::start(move |target| {
+            let listed = shared.lock().unwrap().clone();
+            let (status, data) = match target {
+                "/prom/api/v1/targets?state=active" => (listed.status.0, json!({ "activeTargets": listed.active })),
+                "/prom/api/v1/targets?state=dropped" => (listed.status.0, json!({ "droppedTargets": listed.dropped })),
+                "/prom/api/v1/status/runtimeinfo" => (listed.status.1, json!({ "startTime": listed.started })),
+                target => panic!("{target}"),
+            };
+            (status, json!({ "status": "success", "data": data }).to_string().into_bytes())
+        })
+        .await;
+        let mut config = PrometheusStateConfig { url: double.url.clone(), alerts: false, ..Default::default() };
+        change(&mut config);
+        let source = PrometheusState::new(config).unwrap();
+        Self { listed, source, clock: Arc::new(ManualClock::new()), cursor: Cursor::default() }
+    }
+
+    /// The entities that are gone with one more poll.
+    async fn poll(&mut self) -> Vec<String> {
+        self.clock.advance(Duration::from_secs(15));
+        let polled = self.source.poll(&Ctx::new(self.clock.clone()), &self.cursor).await;
+        let Ok(polled) = polled else { return vec!["failed".to_owned()] };
+        self.cursor = polled.next;
+        let now = self.clock.now().wall;
+        assert!(polled.batch.gone.iter().all(|gone| gone.at == now && gone.reason == GoneReason::Undiscovered));
+        polled.batch.gone.iter().map(|gone| gone.entity.to_string()).collect()
+    }
+
+    fn set(&self, change: impl FnOnce(&mut Listed)) {
+        change(&mut self.listed.lock().unwrap());
+    }
+
+    fn list(&self, targets: &[(&str, &str)]) {
+        self.set(|listed| listed.active = targets.iter().map(|(job, address)| target(job, address)).collect());
+    }
+}
+
+const NONE: [&str; 0] = [];
+
+/// What changes at the server.
+type Turn = fn(&mut Listed);
+
+#[tokio::test]
+async fn an_entity_without_targets_in_two_answers_is_gone_once_and_may_come_back() {
+    let mut discovery = Discovery::new(|_| {}).await;
+    discovery.list(&[("web", "a:1"), ("web", "b:1"), ("db", "c:1")]);
+    assert_eq!(discovery.poll().await, NONE);
+    // One of two instances is no entity.
+    discovery.list(&[("web", "b:1"), ("db", "c:1")]);
+    assert_eq!([discovery.poll().await, discovery.poll().await], [NONE, NONE]);
+    discovery.list(&[("db", "c:1")]);
+    assert_eq!(discovery.poll().await, NONE);
+    let before = discovery.cursor.clone();
+    assert_eq!(discovery.poll().await, ["web"]);
+    // The same cursor again gives the same again.
+    discovery.cursor = before;
+    assert_eq!(discovery.poll().await, ["web"]);
+    assert_eq!(discovery.poll().await, NONE);
+    discovery.list(&[("db", "c:1"), ("web", "d:1")]);
+    assert_eq!(discovery.poll().await, NONE);
+    discovery.list(&[("web", "d:1")]);
+    assert_eq!(discovery.poll().await, NONE);
+    // Once is chance.
+    discovery.list(&[("db", "c:1"), ("web", "d:1")]);
+    assert_eq!(discovery.poll().await, NONE);
+    discovery.list(&[]);
+    assert_eq!(discovery.poll().await, NONE);
+    assert_eq!(discovery.poll().await, ["db", "web"]);
+}
+
+#[tokio::test]
+async fn an_answer_that_fails_or_is_not_complete_makes_nothing_gone() {
+    // One row a reason. Each says nothing as long as it lasts, and the poll after it counts from the beginning.
+    let rows: [(&str, Turn, Turn); 5] = [
+        ("the targets fail", |listed| listed.status.0 = 503, |listed| listed.status.0 = 200),
+        ("the server says nothing of itself", |listed| listed.status.1 = 404, |listed| listed.status.1 = 200),
+        ("one cannot be read", |listed| listed.active.push(json!(7)), |listed| drop(listed.active.pop())),
+        ("one has no name", |listed| listed.active.push(json!({ "labels": {} })), |listed| drop(listed.active.pop())),
+        (
+            "too many",
+            |listed| listed.active.extend(["x:1", "y:1", "z:1"].map(|address| target("db", address))),
+            |listed| listed.active.truncate(1),
+        ),
+    ];
+    for (reason, begins, ends) in rows {
+        let mut discovery = Discovery::new(|config| config.max_targets = 3).await;
+        discovery.list(&[("web", "a:1"), ("db", "c:1")]);
+        discovery.poll().await;
+        discovery.list(&[("db", "c:1")]);
+        discovery.set(begins);
+        for _ in 0..4 {
+            assert!(!discovery.poll().await.contains(&"web".to_owned()), "{reason}");
+        }
+        discovery.set(ends);
+        assert_eq!(discovery.poll().await, NONE, "{reason}");
+        assert_eq!(discovery.poll().await, ["web"], "{reason}");
+    }
+}
+
+#[tokio::test]
+async fn what_relabelling_drops_or_a_restarted_server_does_not_list_yet_is_not_gone() {
+    let mut discovery = Discovery::new(|_| {}).await;
+    discovery.list(&[("web", "a:1"), ("db", "c:1")]);
+    discovery.poll().await;
+    discovery.set(|listed| listed.dropped = vec![target("web", "a:1")]);
+    discovery.list(&[("db", "c:1")]);
+    for _ in 0..4 {
+        assert_eq!(discovery.poll().await, NONE);
+    }
+    // Now it is discovered no more, which is looked for at the second, fourth, eighth answer without it.
+    discovery.set(|listed| listed.dropped.clear());
+    for _ in 0..3 {
+        assert_eq!(discovery.poll().await, NONE);
+    }
+    assert_eq!(discovery.poll().await, ["web"]);
+    discovery.set(|listed| listed.started = "now");
+    discovery.list(&[]);
+    for _ in 0..4 {
+        assert_eq!(discovery.poll().await, NONE);
+    }
+    discovery.list(&[("db", "c:1")]);
+    assert_eq!(discovery.poll().await, NONE);
+    discovery.list(&[]);
+    assert_eq!([discovery.poll().await, discovery.poll().await], [vec![], vec!["db".to_owned()]]);
+}
+
+#[tokio::test]
+async fn a_host_that_does_not_want_it_asks_nothing_more() {
+    let mut discovery = Discovery::new(|config| config.gone = false).await;
+    discovery.list(&[("web", "a:1")]);
+    discovery.poll().await;
+    discovery.list(&[]);
+    assert_eq!([discovery.poll().await, discovery.poll().await], [NONE, NONE]);
 }

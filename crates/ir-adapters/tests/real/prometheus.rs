@@ -13,7 +13,7 @@ use ir_adapters::prometheus::{
     PrometheusConfig, PrometheusQuery, PrometheusSource, PrometheusState, PrometheusStateConfig, Samples,
 };
 use ir_core::testkit::signal as laws;
-use ir_core::{Ctx, Cursor, EventKind, MetricKind, SignalSource};
+use ir_core::{Ctx, Cursor, EventKind, Gone, GoneReason, MetricKind, SignalSource};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
@@ -244,6 +244,7 @@ async fn its_alerts_and_targets_are_read_through_a_restart() {
         wait_for(what, async || {
             let polled = source.poll(&ctx(), &cursor).await.ok()?;
             cursor = polled.next;
+            assert_eq!(polled.batch.gone, [], "nothing was taken away");
             changes.extend(polled.batch.events.iter().map(|event| {
                 let EventKind::Alert(state) = &event.kind else { panic!("{event:?}") };
                 assert_eq!(event.name, "Gone");
@@ -269,6 +270,44 @@ async fn its_alerts_and_targets_are_read_through_a_restart() {
         endpoint_at(gone, "text/plain", |n| format!("scrapes_total{{service=\"late\"}} {n}\n").into_bytes()).await;
     until("it is over", &|_, changes, _| changes == [fires.clone(), ("gone".to_owned(), false)]).await;
     assert!(scraped.load(Ordering::SeqCst) > 0, "it is over before the target was there");
+}
+
+#[tokio::test]
+async fn an_entity_that_is_discovered_no_more_is_gone_and_one_that_is_down_or_dropped_is_not() {
+    let (target, _) = endpoint().await;
+    let address = free_address();
+    let jobs =
+        ["stays", "down", "dropped", "leaves"].map(|job| (job, if job == "down" { free_address() } else { target }));
+    let server = prometheus_with(&jobs, address, TempDir::new().unwrap(), &[]).await;
+    let config =
+        PrometheusStateConfig { url: format!("http://{address}"), alerts: false, ..PrometheusStateConfig::default() };
+    let source = PrometheusState::new(config).unwrap();
+    let (mut cursor, mut gone) = (Cursor::default(), Vec::new());
+    let mut until = async |what: &str, is_so: &dyn Fn(&[String], &[Gone]) -> bool| {
+        wait_for(what, async || {
+            let polled = source.poll(&ctx(), &cursor).await.ok()?;
+            cursor = polled.next;
+            gone.extend(polled.batch.gone);
+            let scraped = polled.batch.metrics.iter().map(|sample| sample.series.entity.to_string());
+            is_so(&scraped.collect::<Vec<_>>(), &gone).then_some(())
+        })
+        .await;
+    };
+    until("all are scraped", &|scraped, _| jobs.iter().all(|(job, _)| scraped.contains(&(*job).to_owned()))).await;
+    let path = server.folder().join("prometheus.yml");
+    let mut text = std::fs::read_to_string(&path).unwrap();
+    text.truncate(text.find("- job_name: dropped").unwrap());
+    text.push_str(&format!(
+        "- job_name: dropped\n  static_configs:\n  - targets: ['{target}']\n  relabel_configs:\n  - action: drop\n    \
+         source_labels: [__address__]\n    regex: '.*'\n"
+    ));
+    std::fs::write(&path, text).unwrap();
+    server.signal("HUP");
+    until("one is gone", &|_, gone| !gone.is_empty()).await;
+    let more = std::cell::Cell::new(0);
+    until("nothing else is gone for long", &|_, _| more.replace(more.get() + 1) > 50).await;
+    let names: Vec<(&str, &GoneReason)> = gone.iter().map(|gone| (gone.entity.as_str(), &gone.reason)).collect();
+    assert_eq!(names, [("leaves", &GoneReason::Undiscovered)]);
 }
 
 #[tokio::test]

@@ -1,16 +1,16 @@
 //! The laws of [`Detector`], on signals that the tester brings and on hostile ones.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::{Law, Lawful};
-use crate::anomaly::{Anomaly, Detector, Snapshot};
+use crate::anomaly::{Anomaly, Detector, Phase, Snapshot};
 use crate::ctx::Ctx;
 use crate::entity::EntityId;
 use crate::error::ErrorKind;
-use crate::id::PartName;
+use crate::id::{AnomalyId, PartName};
 use crate::score::Score;
-use crate::signal::{MetricSample, SignalBatch};
+use crate::signal::{Gone, GoneReason, MetricSample, SignalBatch};
 use crate::time::Timestamp;
 
 const SPLITS: Law = Law::new("Detector", 1, "Splitting a batch anywhere gives the same anomalies.");
@@ -23,6 +23,11 @@ const EXPLAINS: Law = Law::new(
     "Detector",
     5,
     "Every anomaly names its detector, its entity, a score above 0, and says why in a sentence.",
+);
+const ENDS: Law = Law::new(
+    "Detector",
+    6,
+    "After an entity is gone none of its episodes is open: each ends at once, and its sentence begins with `gone: `.",
 );
 
 /// Makes a detector that has seen nothing.
@@ -38,7 +43,8 @@ pub async fn check_all(ctx: &Ctx, make: Make<'_>, signals: &[SignalBatch]) -> La
     law_2_survives_bad_signals(ctx, make, signals).await?;
     law_3_goes_on_from_a_snapshot(ctx, make, signals).await?;
     law_4_refuses_foreign_snapshots(ctx, make, signals).await?;
-    law_5_explains_itself(ctx, make, signals).await
+    law_5_explains_itself(ctx, make, signals).await?;
+    law_6_ends_what_is_gone(ctx, make, signals).await
 }
 
 async fn feed(law: &Law, ctx: &Ctx, detector: &dyn Detector, signals: &[SignalBatch]) -> Lawful<Vec<Anomaly>> {
@@ -80,6 +86,8 @@ fn split(batch: &SignalBatch, parts: usize) -> Vec<SignalBatch> {
             spans: part(&batch.spans, n, parts),
             events: part(&batch.events, n, parts),
             changes: part(&batch.changes, n, parts),
+            // It takes effect after all other signals of the batch.
+            gone: if n + 1 == parts { batch.gone.clone() } else { Vec::new() },
             // The parts are bare: where a scrape ends is not known of a part.
             scrapes: None,
         })
@@ -201,6 +209,67 @@ pub async fn law_5_explains_itself(ctx: &Ctx, make: Make<'_>, signals: &[SignalB
         })?;
         law.hold(anomaly.score > Score::ZERO, || format!("`{id}` has score 0"))?;
         law.hold(!anomaly.because.trim().is_empty(), || format!("`{id}` does not say why"))?;
+    }
+    Ok(())
+}
+
+/// Law 6: after each batch with which episodes began, all entities that have some are gone, one after the other.
+///
+/// # Errors
+///
+/// When it does not hold.
+pub async fn law_6_ends_what_is_gone(ctx: &Ctx, make: Make<'_>, signals: &[SignalBatch]) -> Lawful {
+    let law = &ENDS;
+    let detector = make();
+    let mut open = BTreeMap::new();
+    for n in 0..signals.len() {
+        let found = feed(law, ctx, &*detector, &signals[n..=n]).await?;
+        let began = found.iter().any(|anomaly| anomaly.phase == Phase::Began);
+        follow(&mut open, &found);
+        if began && !open.is_empty() {
+            let detector = make();
+            feed(law, ctx, &*detector, &signals[..=n]).await?;
+            let at = found.iter().map(|anomaly| anomaly.at).max().unwrap_or_default();
+            take_away(ctx, &*detector, open.clone(), at).await?;
+        }
+    }
+    Ok(())
+}
+
+/// The entities of the episodes that go on.
+fn follow(open: &mut BTreeMap<AnomalyId, EntityId>, found: &[Anomaly]) {
+    for anomaly in found {
+        match anomaly.phase {
+            Phase::Began => drop(open.insert(anomaly.id.clone(), anomaly.entity.clone())),
+            Phase::Grew => {}
+            Phase::Ended => drop(open.remove(&anomaly.id)),
+        }
+    }
+}
+
+async fn take_away(
+    ctx: &Ctx,
+    detector: &dyn Detector,
+    mut open: BTreeMap<AnomalyId, EntityId>,
+    at: Timestamp,
+) -> Lawful {
+    let law = &ENDS;
+    let entities: BTreeSet<EntityId> = open.values().cloned().collect();
+    for entity in entities {
+        let gone = Gone { entity: entity.clone(), at, reason: GoneReason::ScaledIn };
+        let batch = SignalBatch { gone: vec![gone], ..SignalBatch::default() };
+        let ended = feed(law, ctx, detector, std::slice::from_ref(&batch)).await?;
+        for anomaly in &ended {
+            let id = &anomaly.id;
+            law.same(&format!("the phase of `{id}`"), &anomaly.phase, &Phase::Ended)?;
+            law.same(&format!("the entity of `{id}`"), &anomaly.entity, &entity)?;
+            law.hold(open.remove(id).is_some(), || format!("`{id}` ended without having begun"))?;
+            law.hold(anomaly.because.starts_with("gone: "), || format!("`{id}` ended because `{}`", anomaly.because))?;
+            law.hold(anomaly.onset <= anomaly.at, || format!("`{id}` ended before it began"))?;
+        }
+        law.hold(!open.values().any(|of| *of == entity), || format!("an episode of `{entity}` is still open"))?;
+        let again = feed(law, ctx, detector, &[batch]).await?;
+        law.hold(again.is_empty(), || format!("what is gone already ends again: {again:?}"))?;
     }
     Ok(())
 }

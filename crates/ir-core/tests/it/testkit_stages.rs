@@ -10,8 +10,8 @@ use ir_core::testkit::{AutoClock, Lawful, detector, diagnoser, incident, planner
 use ir_core::{
     Anomaly, Case, Cause, Check, ClassName, Classification, Classifier, Correlator, Ctx, Detector, Diagnoser, EntityId,
     Error, ErrorKind, Feedback, Grouping, Holds, Hypothesis, Incident, IncidentId, Labels, Measured, MetricKind,
-    MetricSample, PartName, Placement, Planner, Probability, Result, Score, Series, SignalBatch, Snapshot, Timestamp,
-    Verified, Verifier,
+    MetricSample, PartName, Phase, Placement, Planner, Probability, Result, Score, Series, SignalBatch, Snapshot,
+    Timestamp, Verified, Verifier,
 };
 
 fn ctx() -> Ctx {
@@ -29,6 +29,8 @@ struct Toy {
     flaw: u32,
     calls: AtomicU64,
     seen: AtomicU64,
+    /// How many were seen when the entity was gone last.
+    over: AtomicU64,
 }
 
 fn toy(flaw: u32) -> Toy {
@@ -77,6 +79,17 @@ impl Detector for Toy {
         if self.flaw == 1 && batch.metrics.len() < 3 {
             found.clear();
         }
+        for gone in batch.gone.iter().filter(|_| self.flaw != 6) {
+            let seen = self.seen.load(Ordering::SeqCst);
+            let over = self.over.swap(seen, Ordering::SeqCst);
+            found.extend((over + 1..=seen).filter(|n| n.is_multiple_of(10)).map(|n| Anomaly {
+                detector: part(),
+                entity: gone.entity.clone(),
+                phase: Phase::Ended,
+                because: format!("gone: {}", gone.reason),
+                ..samples::anomaly("ledger", n)
+            }));
+        }
         Ok(found)
     }
 
@@ -124,7 +137,7 @@ async fn each_law_of_detectors_notices_the_detector_that_breaks_it() {
     detector::check_all(&ctx, &|| Arc::new(toy(0)), &signals).await.unwrap();
     detector::check_all(&ctx, &|| Arc::new(Box::new(toy(0))), &signals).await.unwrap();
     detector::check_all(&ctx, &|| Arc::new(Arc::new(toy(0))), &signals).await.unwrap();
-    for flaw in 1..=5 {
+    for flaw in 1..=6 {
         noticed(detector::check_all(&ctx, &|| Arc::new(toy(flaw)), &signals).await, flaw);
     }
 }

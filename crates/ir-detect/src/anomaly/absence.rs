@@ -17,6 +17,7 @@ use super::host::{Core, detector};
 use super::names::Bounds;
 use super::subject;
 use crate::check::Check;
+use crate::runtime::per_entity::PerEntity;
 use crate::runtime::scrape::EntityScrape;
 use crate::stats::Ewma;
 
@@ -98,14 +99,12 @@ struct Presence {
     misses: u32,
     /// Short runs of misses that were over by themselves, and scrapes in all: how often this entity is missed in health.
     missed: f64,
-    #[serde(alias = "looks")]
     scrapes: f64,
     first_miss: Option<Timestamp>,
     last_good: Timestamp,
     last: Timestamp,
     interval: Ewma,
     /// When it is next asked whether its silence counts, unless it is scraped before.
-    #[serde(default)]
     due: Timestamp,
 }
 
@@ -127,6 +126,14 @@ impl From<BTreeMap<EntityId, Presence>> for All {
 impl Serialize for All {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
         self.entities.serialize(serializer)
+    }
+}
+
+impl PerEntity for All {
+    fn drop_entity(&mut self, entity: &EntityId) {
+        if let Some(presence) = self.entities.remove(entity) {
+            self.due.remove(&(presence.due, entity.clone()));
+        }
     }
 }
 

@@ -10,12 +10,13 @@ use std::time::Duration;
 use async_trait::async_trait;
 use ir_core::anomaly::Direction;
 use ir_core::{
-    AlertState, Anomaly, AnomalyId, ConfigError, Ctx, Detector, Digest, EventKind, EventRecord, Feedback, Labels,
+    AlertState, Anomaly, AnomalyId, ConfigError, Ctx, Detector, Digest, EventKind, EventRecord, Feedback, Gone, Labels,
     Measured, PartName, Phase, Problem, Result, Score, SignalBatch, Snapshot, Symptom, Timestamp,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::episode::because_gone;
 use crate::check::Check;
 use crate::stored::StoredForm;
 
@@ -87,10 +88,13 @@ struct State {
 
 #[derive(Debug, Serialize, Deserialize)]
 struct Firing {
+    #[serde(with = "crate::stored::as_json")]
     report: Anomaly,
     /// As the other system says it; the onset is never after we heard of it.
     since: Timestamp,
     heard: Timestamp,
+    /// Whether its episode has ended before it, because the entity is gone. It must not begin again when it is repeated.
+    is_over: bool,
 }
 
 impl AlertDetector {
@@ -116,9 +120,8 @@ impl AlertDetector {
             // A report that was overtaken by a newer one.
             Some(known) if alert.since < known.since => return Ok(()),
             Some(_) => {
-                if let Some(known) = state.firing.remove(&alert.key) {
-                    out.push(ended(known.report, event.at, "is resolved"));
-                }
+                let known = state.firing.remove(&alert.key);
+                out.extend(known.and_then(|known| known.ended(event.at, "is resolved")));
             }
             None => {}
         }
@@ -131,7 +134,7 @@ impl AlertDetector {
         }
         let report = self.began(event, alert)?;
         out.push(report.clone());
-        state.firing.insert(alert.key.clone(), Firing { report, since: alert.since, heard: event.at });
+        state.firing.insert(alert.key.clone(), Firing { report, since: alert.since, heard: event.at, is_over: false });
         Ok(())
     }
 
@@ -166,16 +169,30 @@ impl AlertDetector {
         let silent: Vec<String> =
             state.firing.iter().filter(|(_, known)| known.heard < oldest).map(|(key, _)| key.clone()).collect();
         for key in silent {
-            if let Some(known) = state.firing.remove(&key) {
-                out.push(ended(known.report, state.latest, "was not reported for long, so it counts as over"));
-            }
+            let known = state.firing.remove(&key);
+            let why = "was not reported for long, so it counts as over";
+            out.extend(known.and_then(|known| known.ended(state.latest, why)));
         }
     }
 }
 
-fn ended(report: Anomaly, at: Timestamp, why: &str) -> Anomaly {
-    let because = format!("alert `{}` of `{}` {why}; it fired since {}", report.subject, report.entity, report.onset);
-    Anomaly { phase: Phase::Ended, at, because, ..report }
+impl Firing {
+    /// The end of its episode, unless that has ended before.
+    fn ended(self, at: Timestamp, why: &str) -> Option<Anomaly> {
+        let Self { report, is_over, .. } = self;
+        let because =
+            format!("alert `{}` of `{}` {why}; it fired since {}", report.subject, report.entity, report.onset);
+        (!is_over).then_some(Anomaly { phase: Phase::Ended, at, because, ..report })
+    }
+
+    /// The same when the entity is gone. The other system may go on to say that the alert fires.
+    fn end_gone(&mut self, gone: &Gone) -> Option<Anomaly> {
+        if self.report.entity != gone.entity || std::mem::replace(&mut self.is_over, true) {
+            return None;
+        }
+        let (at, because) = (gone.at.max(self.report.onset), because_gone(gone, self.report.onset));
+        Some(Anomaly { phase: Phase::Ended, at, because, ..self.report.clone() })
+    }
 }
 
 #[async_trait]
@@ -191,6 +208,9 @@ impl Detector for AlertDetector {
             if let EventKind::Alert(alert) = &event.kind {
                 self.take(&mut state, event, alert, &mut out)?;
             }
+        }
+        for gone in &batch.gone {
+            out.extend(state.firing.values_mut().filter_map(|firing| firing.end_gone(gone)));
         }
         Ok(out)
     }

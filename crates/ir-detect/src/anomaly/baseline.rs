@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use ir_core::anomaly::Direction;
-use ir_core::{Anomaly, MetricKind, Problem, Result, Series, Symptom, Timestamp};
+use ir_core::{Anomaly, EntityId, MetricKind, Problem, Result, Series, Symptom, Timestamp};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -14,6 +14,7 @@ use super::host::{Core, detector};
 use super::names::{Bounds, MetricNames};
 use crate::check::Check;
 use crate::pairs;
+use crate::runtime::per_entity::PerEntity;
 use crate::runtime::scrape::EntityScrape;
 use crate::stats::{Floors, Location, Ring, gaussian_surprise};
 
@@ -113,6 +114,12 @@ struct Learned {
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(transparent)]
 struct All(#[serde(with = "pairs")] BTreeMap<Key, Learned>);
+
+impl PerEntity for All {
+    fn drop_entity(&mut self, entity: &EntityId) {
+        self.0.drop_entity(entity);
+    }
+}
 
 impl Core for Baseline {
     type State = All;

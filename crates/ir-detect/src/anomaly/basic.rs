@@ -99,6 +99,7 @@ struct State {
 /// What is kept of one series.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct Slot {
+    #[serde(with = "crate::stored::series")]
     series: Arc<Series>,
     at: Timestamp,
     /// The last value as it came: counters are judged by what they rose.
@@ -120,8 +121,8 @@ const NAME: &str = "basic-series";
 const VERSION: u32 = 1;
 /// What lies further back was stamped by a clock that was set.
 const JUMP: Duration = Duration::from_secs(10);
-/// Ten million series come to some 6 GB, which no store should be given.
-const FORM: StoredForm = StoredForm { name: NAME, version: VERSION, max_bytes: 2 << 30 };
+/// Enough for two million series. Ten million come to some 2 GB, which no store should be given.
+const FORM: StoredForm = StoredForm { name: NAME, version: VERSION, max_bytes: 512 << 20 };
 
 impl BasicSeriesDetector {
     /// Checks the configuration.
@@ -246,8 +247,12 @@ impl State {
         if !self.made_room.is_due(now) {
             return;
         }
+        self.retain(|slot| now.since(slot.at).as_secs() <= forget_secs);
+    }
+
+    fn retain(&mut self, keeps: impl Fn(&Slot) -> bool) {
         let mut kept = std::mem::take(&mut self.slots);
-        kept.retain(|slot| now.since(slot.at).as_secs() <= forget_secs);
+        kept.retain(keeps);
         (self.known, self.addresses) = (HashMap::default(), HashMap::default());
         for slot in kept {
             self.add(slot);
@@ -296,6 +301,11 @@ impl Detector for BasicSeriesDetector {
         let mut found = Vec::new();
         for sample in &batch.metrics {
             self.take(&mut state, sample, &name, &mut found)?;
+        }
+        for gone in &batch.gone {
+            let judge = Judge { detector: &name, version: VERSION, config: &self.config.episode, at: gone.at };
+            state.tracks.end_gone(judge, gone, &mut found);
+            state.retain(|slot| slot.series.entity != gone.entity);
         }
         Ok(found)
     }

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use ir_core::anomaly::Direction;
 use ir_core::{
-    Anomaly, AnomalyId, Digest, EntityId, Feedback, Labels, Measured, PartName, Phase, Result, Score, Symptom,
+    Anomaly, AnomalyId, Digest, EntityId, Feedback, Gone, Labels, Measured, PartName, Phase, Result, Score, Symptom,
     Timestamp,
 };
 use schemars::JsonSchema;
@@ -151,10 +151,8 @@ pub(crate) struct Tracks {
     keys: BTreeMap<Key, Track>,
     budgets: Budgets,
     /// Series that were left out of a scrape, and bad findings that opened no track, because there was no room.
-    #[serde(default)]
     refused: [u64; 2],
     /// Of the detector's table of series.
-    #[serde(default)]
     room: Room,
 }
 
@@ -179,8 +177,18 @@ struct Open {
     /// What of it was reported.
     reported: Score,
     /// How often it was judged since it began.
-    #[serde(default)]
     judged: u32,
+    last: Last,
+}
+
+/// The finding that was reported last, for an end without one.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+struct Last {
+    symptom: Symptom,
+    direction: Direction,
+    expected: f64,
+    seen: f64,
+    threshold: f64,
 }
 
 impl Default for Track {
@@ -294,7 +302,8 @@ impl Tracks {
                 let id = id_of(judge.detector, key, onset)?;
                 let worth = worth(&id);
                 beyond = worth.beyond;
-                track.open = Some(Open { id, onset, said: score, reported: worth.score, judged: 0 });
+                let last = Last::of(finding);
+                track.open = Some(Open { id, onset, said: score, reported: worth.score, judged: 0, last });
                 track.good = 0;
                 Phase::Began
             }
@@ -309,7 +318,7 @@ impl Tracks {
                     // It grew, and within what the day has seen often.
                     return Ok(());
                 }
-                open.reported = worth.score;
+                (open.reported, open.last) = (worth.score, Last::of(finding));
                 Phase::Grew
             }
             (Verdict::Good, Some(_)) => {
@@ -375,6 +384,33 @@ impl Tracks {
         Ok(())
     }
 
+    /// Ends the episodes of an entity that is gone, and drops what is kept of it: how sensitive its keys are, and its budgets.
+    pub(crate) fn end_gone(&mut self, judge: Judge<'_>, gone: &Gone, out: &mut Vec<Anomaly>) {
+        self.budgets.refund(&gone.entity);
+        for (key, track) in self.keys.extract_if(.., |key, _| key.entity == gone.entity) {
+            let Some(Open { id, onset, reported, last, .. }) = track.open else { continue };
+            out.push(Anomaly {
+                id,
+                detector: judge.detector.clone(),
+                version: judge.version,
+                entity: key.entity,
+                peer: key.peer,
+                subject: key.subject,
+                labels: key.labels,
+                symptom: last.symptom,
+                direction: last.direction,
+                phase: Phase::Ended,
+                onset,
+                at: gone.at.max(onset),
+                score: reported,
+                expected: Measured(last.expected),
+                seen: Measured(last.seen),
+                threshold: Measured(last.threshold),
+                because: because_gone(gone, onset),
+            });
+        }
+    }
+
     /// Moves limits within their bounds. As many complaints of one kind as of the other bring a limit back to where it was.
     pub(crate) fn feedback(&mut self, feedback: &Feedback) {
         if let Feedback::Missed { entity, .. } = feedback {
@@ -393,6 +429,18 @@ impl Tracks {
             }
         }
     }
+}
+
+impl Last {
+    fn of(finding: &Finding) -> Self {
+        let Finding { symptom, direction, expected, seen, threshold, .. } = *finding;
+        Self { symptom, direction, expected, seen, threshold }
+    }
+}
+
+/// Why an episode of an entity that is gone ended.
+pub(crate) fn because_gone(gone: &Gone, onset: Timestamp) -> String {
+    format!("gone: {} since {}; the episode was open since {onset}", gone.reason, gone.at)
 }
 
 /// The same episode has the same name wherever it is computed.

@@ -10,14 +10,15 @@ use serde::{Deserialize, Serialize};
 
 use super::episode::{EpisodeConfig, Judge, Tracks};
 use super::names::Bounds;
+use crate::runtime::per_entity::PerEntity;
 use crate::runtime::room::Room;
 use crate::runtime::scrape::{Assembly, EntityScrape, ScrapeConfig, by_entity};
 use crate::stored::StoredForm;
 
 /// The part of a detector that differs.
 pub(crate) trait Core: Debug + Send + Sync + 'static {
-    /// What it has learned. Finite numbers only: the snapshot is JSON.
-    type State: Debug + Default + Serialize + DeserializeOwned + Send;
+    /// What it has learned. Its types are the form of the snapshot: when they change, `VERSION` does.
+    type State: Debug + Default + PerEntity + Serialize + DeserializeOwned + Send;
     const NAME: &'static str;
     /// Of thresholds and of the form of the snapshot.
     const VERSION: u32;
@@ -46,9 +47,7 @@ pub(crate) struct Host<C: Core> {
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct State<S> {
     /// Of bare batches only: it stays empty where scrapes are assembled for all detectors.
-    #[serde(default)]
     bare: Assembly,
-    #[serde(default)]
     watched: Watched,
     tracks: Tracks,
     learned: S,
@@ -103,6 +102,12 @@ impl<C: Core> Host<C> {
             let config = self.core.episode();
             let judge = Judge { detector: &detector, version: C::VERSION, config, at: scrape.at };
             self.core.scrape(&mut state.learned, &mut state.tracks, judge, &scrape, &mut found)?;
+        }
+        for gone in &batch.gone {
+            let judge = Judge { detector: &detector, version: C::VERSION, config: self.core.episode(), at: gone.at };
+            state.tracks.end_gone(judge, gone, &mut found);
+            state.watched.last.remove(&gone.entity);
+            state.learned.drop_entity(&gone.entity);
         }
         Ok(found)
     }

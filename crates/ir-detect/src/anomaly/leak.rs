@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use ir_core::anomaly::Direction;
-use ir_core::{Anomaly, Problem, Result, Series, Symptom, Timestamp};
+use ir_core::{Anomaly, EntityId, Problem, Result, Series, Symptom, Timestamp};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -16,6 +16,7 @@ use super::host::{Core, detector};
 use super::names::{Bounds, MetricNames};
 use crate::check::Check;
 use crate::pairs;
+use crate::runtime::per_entity::PerEntity;
 use crate::runtime::scrape::EntityScrape;
 use crate::stats::{Floors, Location, Ring, gaussian_surprise, theil_sen};
 
@@ -138,6 +139,12 @@ impl Learned {
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(transparent)]
 struct All(#[serde(with = "pairs")] BTreeMap<Key, Learned>);
+
+impl PerEntity for All {
+    fn drop_entity(&mut self, entity: &EntityId) {
+        self.0.drop_entity(entity);
+    }
+}
 
 impl Core for Saturation {
     type State = All;

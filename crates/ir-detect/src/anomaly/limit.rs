@@ -12,6 +12,7 @@ use super::host::{Core, detector};
 use super::names::{Bounds, MetricNames};
 use crate::check::Check;
 use crate::pairs;
+use crate::runtime::per_entity::PerEntity;
 use crate::runtime::scrape::EntityScrape;
 use crate::stats::Ring;
 
@@ -215,6 +216,12 @@ impl Past {
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(transparent)]
 struct All(#[serde(with = "pairs")] BTreeMap<Key, Past>);
+
+impl PerEntity for All {
+    fn drop_entity(&mut self, entity: &EntityId) {
+        self.0.drop_entity(entity);
+    }
+}
 
 /// Series that limits on changes are for, all together: about 200 MB.
 const MAX_WATCHED: usize = 100_000;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use ir_core::anomaly::Direction;
-use ir_core::{Anomaly, MetricKind, Problem, Result, Series, Symptom, Timestamp};
+use ir_core::{Anomaly, EntityId, MetricKind, Problem, Result, Series, Symptom, Timestamp};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -13,6 +13,7 @@ use super::host::{Core, detector};
 use super::names::{Bounds, MetricNames};
 use crate::check::Check;
 use crate::pairs;
+use crate::runtime::per_entity::PerEntity;
 use crate::runtime::scrape::EntityScrape;
 use crate::series::{Judged, SeriesConfig, SeriesModel};
 
@@ -89,6 +90,12 @@ struct Learned {
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(transparent)]
 struct All(#[serde(with = "pairs")] BTreeMap<Key, Learned>);
+
+impl PerEntity for All {
+    fn drop_entity(&mut self, entity: &EntityId) {
+        self.0.drop_entity(entity);
+    }
+}
 
 impl Core for AnySeries {
     type State = All;

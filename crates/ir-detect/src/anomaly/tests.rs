@@ -1,12 +1,15 @@
 //! What all detectors of metrics have in common: configurations, bounds, snapshots, silence.
 
 use ir_core::{
-    Anomaly, ConfigError, Ctx, EntityId, Labels, ManualClock, MetricKind, MetricSample, Phase, Series, SignalBatch,
-    Snapshot, Timestamp,
+    Anomaly, ConfigError, Ctx, EntityId, ErrorKind, Labels, ManualClock, MetricKind, MetricSample, Phase, Series,
+    SignalBatch, Snapshot, Timestamp,
 };
+
+use proptest::prelude::*;
 
 use super::*;
 use crate::runtime::scrape::ScrapeAssembler;
+use crate::stored::spoiled;
 
 fn ctx() -> Ctx {
     Ctx::new(Arc::new(ManualClock::new()))
@@ -122,21 +125,69 @@ async fn a_scrape_that_was_assembled_before_is_taken_as_it_is() {
 }
 
 #[tokio::test]
-async fn a_snapshot_from_before_the_one_assembler_is_read() {
-    let detector = AbsenceDetector::default();
-    for n in 0..5 {
-        detector.detect(&ctx(), &up(&["a"], n * 10)).await.unwrap();
+async fn a_snapshot_in_json_as_it_was_before_is_refused_and_changes_nothing() {
+    for detector in Detectors::standard() {
+        detector.detect(&ctx(), &up(&["a"], 10)).await.unwrap();
+        let snapshot = detector.snapshot(&ctx()).await.unwrap();
+        let json = br#"{"bare":{},"watched":{},"tracks":{},"learned":{}}"#.to_vec();
+        let error = detector.restore(&ctx(), &Snapshot { bytes: json, ..snapshot.clone() }).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidInput);
+        assert_eq!(detector.snapshot(&ctx()).await.unwrap(), snapshot);
     }
-    let snapshot = detector.snapshot(&ctx()).await.unwrap();
-    let mut state: serde_json::Value = serde_json::from_slice(&snapshot.bytes).unwrap();
-    let fields = state.as_object_mut().unwrap();
-    fields.remove("bare");
-    fields.remove("watched");
-    fields.insert("looks".to_owned(), serde_json::json!({ "pages": {}, "oldest_open": null }));
-    let presence = fields["learned"]["a"].as_object_mut().unwrap();
-    let scrapes = presence.remove("scrapes").unwrap();
-    presence.remove("due");
-    presence.insert("looks".to_owned(), scrapes);
-    let old = Snapshot { bytes: serde_json::to_vec(&state).unwrap(), ..snapshot };
-    AbsenceDetector::default().restore(&ctx(), &old).await.unwrap();
+}
+
+proptest! {
+    #[test]
+    fn a_snapshot_of_nonsense_is_refused_or_survived(
+        at in any::<prop::sample::Index>(), bytes in prop::collection::vec(any::<u8>(), 0..12), cuts in any::<bool>(),
+    ) {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let signals = |from: i64| (from..from + 6).map(scrape);
+        for detector in detectors() {
+            runtime.block_on(async {
+                for batch in signals(0) {
+                    detector.detect(&ctx(), &batch).await.unwrap();
+                }
+                let own = detector.snapshot(&ctx()).await.unwrap();
+                let wrong = spoiled(&own, |state| {
+                    let at = at.index(state.len() + 1);
+                    let end = if cuts { state.len() } else { (at + bytes.len()).min(state.len()) };
+                    state.splice(at..end, bytes.iter().copied());
+                });
+                match detector.restore(&ctx(), &wrong).await {
+                    Ok(()) => {}
+                    Err(error) => assert_eq!(error.kind(), ErrorKind::InvalidInput),
+                }
+                for batch in signals(6) {
+                    detector.detect(&ctx(), &batch).await.unwrap();
+                }
+                detector.snapshot(&ctx()).await.unwrap();
+            });
+        }
+    }
+}
+
+/// The `n`th scrape of two entities, with a counter and a gauge beside `up`.
+fn scrape(n: i64) -> SignalBatch {
+    let mut batch = up(&["a", "b"], n * 10);
+    for sample in batch.metrics.clone() {
+        let mut add = |metric: &str, kind, value| {
+            let series = Series { metric: metric.to_owned(), kind, ..Series::clone(&sample.series) };
+            batch.metrics.insert(0, MetricSample { series: Arc::new(series), value, ..sample.clone() });
+        };
+        add("http_requests_total", MetricKind::Counter, (n * n * 700) as f64);
+        add("process_resident_memory_bytes", MetricKind::Gauge, 1e8 + (n * 7919 % 13) as f64);
+        add("queue_length", MetricKind::Gauge, (n * 31 % 7) as f64);
+    }
+    batch
+}
+
+/// The standard detectors, and those of any series.
+fn detectors() -> Vec<Arc<dyn Detector>> {
+    let mut all = Detectors::standard();
+    all.push(Arc::new(SeriesDetector::default()));
+    all.push(Arc::new(BasicSeriesDetector::default()));
+    all.push(Arc::new(ExhaustionDetector::default()));
+    all.push(Arc::new(BurnRateDetector::default()));
+    all
 }

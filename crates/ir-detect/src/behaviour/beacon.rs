@@ -21,6 +21,7 @@ use super::{ATTACK, subject};
 use crate::anomaly::episode::Key;
 use crate::anomaly::host::detector;
 use crate::check::Check;
+use crate::runtime::per_entity::PerEntity;
 use crate::stats::{Ring, binomial_surprise, median};
 
 /// How a [`BeaconDetector`] decides.
@@ -97,6 +98,12 @@ struct Beacon(BeaconConfig);
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(transparent)]
 struct Entities(Table<EntityId, Watched>);
+
+impl PerEntity for Entities {
+    fn drop_entity(&mut self, entity: &EntityId) {
+        self.0.retain(|of, _| of != entity);
+    }
+}
 
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct Watched {

@@ -23,6 +23,7 @@ use super::{ATTACK, subject};
 use crate::anomaly::episode::Key;
 use crate::anomaly::host::detector;
 use crate::check::Check;
+use crate::runtime::per_entity::PerEntity;
 use crate::stats::Tail;
 
 /// How an [`ExfiltrationDetector`] decides.
@@ -82,6 +83,12 @@ struct Exfiltration(ExfiltrationConfig);
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(transparent)]
 struct Entities(Table<EntityId, Watched>);
+
+impl PerEntity for Entities {
+    fn drop_entity(&mut self, entity: &EntityId) {
+        self.0.retain(|of, _| of != entity);
+    }
+}
 
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct Watched {

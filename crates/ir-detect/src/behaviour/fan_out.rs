@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use ir_core::anomaly::Direction;
-use ir_core::{Act, Activity, EventRecord, Problem, Result, Timestamp};
+use ir_core::{Act, Activity, EntityId, EventRecord, Problem, Result, Timestamp};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -20,6 +20,7 @@ use super::{ATTACK, subject};
 use crate::anomaly::episode::Key;
 use crate::anomaly::host::detector;
 use crate::check::Check;
+use crate::runtime::per_entity::PerEntity;
 use crate::stats::Tail;
 
 /// How a [`FanOutDetector`] decides.
@@ -83,8 +84,16 @@ struct FanOut(FanOutConfig);
 #[serde(transparent)]
 struct Sources(Table<u64, Source>);
 
+impl PerEntity for Sources {
+    fn drop_entity(&mut self, entity: &EntityId) {
+        self.0.retain(|_, source| source.on.as_ref() != Some(entity));
+    }
+}
+
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct Source {
+    /// Where it is; users are everywhere.
+    on: Option<EntityId>,
     first: Timestamp,
     known: Table<u64, ()>,
     window: Window,
@@ -140,7 +149,8 @@ impl FanOut {
         reports: &mut Reports<'_>,
     ) -> Result<bool> {
         let (config, at) = (&self.0, event.at);
-        let new = || Source { first: at, ..Source::default() };
+        let on_entity = (kind != "user").then(|| event.entity.clone());
+        let new = || Source { on: on_entity, first: at, ..Source::default() };
         let id = hash(&[kind, on.unwrap_or_default(), name]);
         let (source, _) = state.0.meet(&id, at, config.max_sources, new);
         // Silent windows count too: whoever talks to somebody new once a week is quiet the rest of it.

@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use crate::anomaly::episode::{EpisodeConfig, Finding, Judge, Key, Tracks, Verdict};
 use crate::check::Check;
 use crate::pairs;
+use crate::runtime::per_entity::PerEntity;
 use crate::stored::StoredForm;
 
 /// How much a detector of behaviour learns before it speaks, and how much it keeps.
@@ -61,8 +62,8 @@ impl Learning {
 
 /// The part of a detector that differs.
 pub(crate) trait Core: Debug + Send + Sync + 'static {
-    /// What it has learned. Finite numbers only: the snapshot is JSON.
-    type State: Debug + Default + Serialize + DeserializeOwned + Send;
+    /// What it has learned. Its types are the form of the snapshot: when they change, `VERSION` does.
+    type State: Debug + Default + PerEntity + Serialize + DeserializeOwned + Send;
     const NAME: &'static str;
     /// Of thresholds and of the form of the snapshot.
     const VERSION: u32;
@@ -177,7 +178,7 @@ struct State<S> {
     learned: S,
 }
 
-const MAX_SNAPSHOT_BYTES: usize = 1 << 30;
+const MAX_SNAPSHOT_BYTES: usize = 256 << 20;
 /// So often it is looked for episodes that are over.
 const SWEEP: Duration = Duration::from_secs(60);
 
@@ -215,6 +216,12 @@ impl<C: Core> Host<C> {
                 reports.end(Duration::from_secs(self.core.learning().quiet_secs))?;
             }
             self.core.activity(learned, event, activity, &mut reports)?;
+        }
+        for gone in &batch.gone {
+            let judge = Judge { detector: &detector, version: C::VERSION, config: &self.episode, at: gone.at };
+            tracks.end_gone(judge, gone, &mut out);
+            open.drop_entity(&gone.entity);
+            learned.drop_entity(&gone.entity);
         }
         Ok(out)
     }

@@ -27,6 +27,7 @@ use super::{ATTACK, subject};
 use crate::anomaly::episode::Key;
 use crate::anomaly::host::detector;
 use crate::check::Check;
+use crate::runtime::per_entity::PerEntity;
 
 /// How a [`RareActivityDetector`] decides.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -96,6 +97,12 @@ struct Pair<'a> {
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(transparent)]
 struct Entities(Table<EntityId, Watched>);
+
+impl PerEntity for Entities {
+    fn drop_entity(&mut self, entity: &EntityId) {
+        self.0.retain(|of, _| of != entity);
+    }
+}
 
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct Watched {

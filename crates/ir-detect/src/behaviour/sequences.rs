@@ -19,6 +19,7 @@ use super::{ATTACK, subject};
 use crate::anomaly::episode::Key;
 use crate::anomaly::host::detector;
 use crate::check::Check;
+use crate::runtime::per_entity::PerEntity;
 
 /// How a [`SequenceDetector`] decides.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -87,6 +88,12 @@ struct Actors {
     all: Table<Actor, Session>,
     /// When it was last looked for sessions that are over.
     swept: Timestamp,
+}
+
+impl PerEntity for Actors {
+    fn drop_entity(&mut self, entity: &EntityId) {
+        self.all.retain(|actor, _| actor.entity != *entity);
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]

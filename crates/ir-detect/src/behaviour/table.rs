@@ -50,6 +50,10 @@ impl<K: Ord + Clone, V> Table<K, V> {
         (value, known)
     }
 
+    pub(crate) fn retain(&mut self, keeps: impl Fn(&K, &V) -> bool) {
+        self.0.retain(|key, (_, value)| keeps(key, value));
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.0.len()
     }

@@ -40,7 +40,7 @@ use crate::stored::StoredForm;
 
 const NAME: &str = "log_templates";
 const VERSION: u32 = 3;
-const FORM: StoredForm = StoredForm { name: NAME, version: VERSION, max_bytes: 1 << 30 };
+const FORM: StoredForm = StoredForm { name: NAME, version: VERSION, max_bytes: 256 << 20 };
 
 /// How [`LogTemplates`] decides.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -231,6 +231,10 @@ impl Detector for LogTemplates {
         for record in &batch.logs {
             let judge = Judge { detector: &detector, version: VERSION, config: &self.config.episode, at: record.at };
             state.watch.read(record, &mut state.miner, judge, &self.config, &mut found)?;
+        }
+        for gone in &batch.gone {
+            let judge = Judge { detector: &detector, version: VERSION, config: &self.config.episode, at: gone.at };
+            state.watch.end_gone(judge, gone, &mut found);
         }
         Ok(found)
     }

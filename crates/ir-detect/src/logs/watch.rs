@@ -7,7 +7,7 @@ use std::time::Duration;
 use ir_core::anomaly::Direction;
 use ir_core::signal::LogRecord;
 use ir_core::text::plain;
-use ir_core::{Anomaly, EntityId, Result, Symptom, Timestamp};
+use ir_core::{Anomaly, EntityId, Gone, Result, Symptom, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::detector::LogTemplatesConfig;
@@ -18,6 +18,7 @@ use super::usual::{HORIZON, TICKS, Verdict};
 use super::{TemplateId, TemplateMiner};
 use crate::anomaly::episode::Verdict as Told;
 use crate::anomaly::episode::{Finding, Judge, Key, Tracks};
+use crate::runtime::per_entity::PerEntity;
 
 /// What every further entity adds that shows failures never seen before at the same time, and how many are counted.
 const SHARED_NATS: f64 = 2.0;
@@ -109,6 +110,13 @@ pub(super) fn key(entity: &EntityId, id: TemplateId, about: About) -> Key {
 }
 
 impl Watch {
+    /// Ends the episodes of an entity that is gone, and drops what was learned of it. The miner keeps its templates: they say how
+    /// lines are read, not what is usual.
+    pub(super) fn end_gone(&mut self, judge: Judge<'_>, gone: &Gone, out: &mut Vec<Anomaly>) {
+        self.tracks.end_gone(judge, gone, out);
+        self.entities.drop_entity(&gone.entity);
+    }
+
     pub(super) fn read(
         &mut self,
         record: &LogRecord,

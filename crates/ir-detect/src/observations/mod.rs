@@ -172,6 +172,8 @@ impl ObservationStore {
     }
 
     /// Keeps the scrapes of a batch. One that brings samples only is assembled here; bad samples (NaN, late, repeated) are left out.
+    /// Of an entity that is gone the targets are dropped, so that nobody waits for new scrapes; its series stay until they are old,
+    /// because they may explain what happened to others.
     pub fn observe(&self, batch: &SignalBatch) {
         let mut guard = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         let kept = &mut *guard;
@@ -183,6 +185,11 @@ impl ObservationStore {
             }
             if let Some(scrape) = EntityScrape::new(scrapes, |_| true) {
                 self.keep(kept, &scrape);
+            }
+        }
+        for gone in &batch.gone {
+            if let Some(past) = kept.entities.get_mut(&gone.entity) {
+                kept.n_targets -= std::mem::take(&mut past.targets).len();
             }
         }
     }

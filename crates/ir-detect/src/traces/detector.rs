@@ -16,12 +16,13 @@ use super::usual::Learned;
 use crate::anomaly::episode::{EpisodeConfig, Judge, Tracks};
 use crate::anomaly::{self};
 use crate::check::Check;
+use crate::runtime::per_entity::PerEntity;
 use crate::stats::Ring;
 use crate::stored::StoredForm;
 
 const NAME: &str = "traces";
 const VERSION: u32 = 1;
-const FORM: StoredForm = StoredForm { name: NAME, version: VERSION, max_bytes: 1 << 30 };
+const FORM: StoredForm = StoredForm { name: NAME, version: VERSION, max_bytes: 256 << 20 };
 /// Clocks that were set back by more than this, beyond the time that spans are waited for, begin anew.
 const JUMP: Duration = Duration::from_secs(600);
 
@@ -230,6 +231,12 @@ impl Detector for TraceDetector {
         let mut found = Vec::new();
         for span in &batch.spans {
             state.read(span, &detector, &self.config, &mut found)?;
+        }
+        for gone in &batch.gone {
+            let judge = Judge { detector: &detector, version: VERSION, config: &self.config.episode, at: gone.at };
+            state.tracks.end_gone(judge, gone, &mut found);
+            state.learned.drop_entity(&gone.entity);
+            state.open.drop_entity(&gone.entity);
         }
         Ok(found)
     }

@@ -6,6 +6,7 @@ use ir_core::{Dependency, EntityId, Probability};
 use serde::{Deserialize, Serialize};
 
 use super::tree::{Call, Failure, Visit};
+use crate::runtime::per_entity::PerEntity;
 use crate::stats::DdSketch;
 
 /// What is counted of one operation or one call in one look.
@@ -70,6 +71,13 @@ pub(super) struct Look {
 
 /// Operations beyond the bound share this name.
 const OTHERS: &str = "(others)";
+
+impl PerEntity for Look {
+    fn drop_entity(&mut self, entity: &EntityId) {
+        self.requests.remove(entity);
+        self.calls.retain(|(from, _), _| from != entity);
+    }
+}
 
 impl Look {
     pub(super) fn visit(&mut self, visit: Visit<'_>, max_entities: usize, max_operations: usize) {

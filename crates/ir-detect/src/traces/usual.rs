@@ -10,6 +10,7 @@ use super::detector::TraceConfig;
 use super::graph::{Counts, Look};
 use crate::anomaly::episode::{Finding, Judge, Key, Tracks, Verdict};
 use crate::anomaly::subject;
+use crate::runtime::per_entity::PerEntity;
 use crate::stats::{Floors, Location, Ring, binomial_surprise, gaussian_surprise};
 
 /// All that is learned. By key, so that it is bounded in one place.
@@ -33,6 +34,12 @@ struct Usual {
 enum Measure {
     Share { failed: f64, total: f64 },
     Time { secs: f64, total: f64, min_effect_secs: f64 },
+}
+
+impl PerEntity for Learned {
+    fn drop_entity(&mut self, entity: &EntityId) {
+        self.0.drop_entity(entity);
+    }
 }
 
 impl Learned {

@@ -4,6 +4,7 @@
 
 mod behaviour;
 mod faults;
+mod gone;
 mod laws;
 mod masses;
 mod office;

@@ -1,11 +1,14 @@
-//! Masses of series and limits that somebody set: the laws, the bounds, what counters and clocks do.
+//! Masses of series and limits that somebody set: the laws, the bounds, what counters and clocks do, the size of snapshots.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use ir_core::anomaly::KEPT_SNAPSHOTS;
 use ir_core::testkit::detector;
 use ir_core::{Anomaly, Detector, Feedback, Labels, MetricKind, MetricSample, Phase, Series, SignalBatch};
-use ir_detect::{BasicSeriesConfig, BasicSeriesDetector, Limit, LimitConfig, LimitDetector};
+use ir_detect::{
+    BasicSeriesConfig, BasicSeriesDetector, Detectors, Limit, LimitConfig, LimitDetector, ScrapeAssembler,
+};
 
 use crate::laws::ctx;
 use crate::shop::{Rng, at, id};
@@ -163,4 +166,50 @@ async fn limits_keep_the_laws_and_say_which_was_broken() {
         assert!(found[0].because.contains("within 60 s, and by no more than 40 is allowed"), "{}", found[0].because);
         assert!(found[1].score.as_f64() > 0.6);
     }
+}
+
+/// One scrape of entities with five series each, with noise in every digit of the gauges, which therefore do not compress.
+fn telemetry(entities: u32, number: u32, rng: &mut Rng) -> SignalBatch {
+    let at = at(f64::from(number) * 15.0);
+    let mut metrics = Vec::new();
+    for n in 0..entities {
+        let entity = format!("svc-{n}");
+        let mut add = |metric: &str, kind, labels: &[(&str, &str)], value: f64| {
+            let labels = labels.iter().copied().collect();
+            let series = Series { labels, ..Series::clone(&series(&entity, metric, kind)) };
+            metrics.push(MetricSample { series: Arc::new(series), at, value });
+        };
+        let mut total = |code, per_secs: f64| {
+            let value = (per_secs * (15.0 * f64::from(number) + 10.0 * rng.unit())).floor();
+            add("http_requests_total", MetricKind::Counter, &[("code", code), ("route", "/")], value);
+        };
+        total("200", 700.0);
+        total("500", 1.0);
+        add("process_resident_memory_bytes", MetricKind::Gauge, &[], 1e8 + 1e6 * rng.unit());
+        add("process_start_time_seconds", MetricKind::Gauge, &[], 1.6e9);
+        add("up", MetricKind::Up, &[], 1.0);
+    }
+    SignalBatch { metrics, ..SignalBatch::default() }
+}
+
+#[tokio::test]
+async fn the_snapshots_of_ten_thousand_series_take_no_more_than_50_mb() {
+    const ENTITIES: u32 = 40;
+    let (mut assembler, detectors, mut rng) = (ScrapeAssembler::default(), Detectors::standard(), Rng(11));
+    // Enough to fill every window that a standard detector remembers.
+    for number in 0..300 {
+        let mut batch = telemetry(ENTITIES, number, &mut rng);
+        assembler.assemble(&mut batch);
+        for detector in &detectors {
+            detector.detect(&ctx(), &batch).await.unwrap();
+        }
+    }
+    let mut bytes = assembler.snapshot().unwrap().bytes.len();
+    for detector in &detectors {
+        bytes += detector.snapshot(&ctx()).await.unwrap().bytes.len();
+    }
+    // Each entity and each series adds the same.
+    let of_ten_thousand = bytes * KEPT_SNAPSHOTS * 2_000 / ENTITIES as usize;
+    println!("{of_ten_thousand} bytes for 2,000 entities with five series each");
+    assert!(of_ten_thousand <= 50_000_000, "{of_ten_thousand}");
 }

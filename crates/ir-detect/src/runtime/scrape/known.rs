@@ -1,9 +1,9 @@
 //! The targets and series that an assembler knows: found by the address of what the source shares, bounded, evicted when silent.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use ir_core::{EntityId, MetricSample, Series, Target, Timestamp};
+use ir_core::{EntityId, Gone, MetricSample, Series, Target, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::config::ScrapeConfig;
@@ -34,6 +34,8 @@ pub(super) struct Known {
     pub(super) entities: Vec<Entity>,
     pub(super) targets: Vec<TargetPage>,
     pub(super) series: Vec<SeriesPage>,
+    /// Entities that are gone, and since when. What was measured before and comes later is ignored.
+    gone: BTreeMap<EntityId, Timestamp>,
     room: Room,
     counts: ScrapeCounts,
     #[serde(skip)]
@@ -73,6 +75,7 @@ pub(super) struct OpenTime {
 /// What is kept of one target.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct TargetPage {
+    #[serde(with = "crate::stored::target")]
     pub(super) target: Arc<Target>,
     pub(super) entity: Place,
     /// The time of the scrape that is being assembled.
@@ -95,6 +98,7 @@ pub(super) struct TargetPage {
 /// What is kept of one series.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct SeriesPage {
+    #[serde(with = "crate::stored::series")]
     pub(super) series: Arc<Series>,
     pub(super) target: Place,
     pub(super) is_start: bool,
@@ -121,6 +125,9 @@ impl Known {
             self.by_series.remove(&sample.series);
             self.by_series.insert(Arc::clone(&sample.series), place);
             return Some(place);
+        }
+        if self.is_left_over(sample, config) {
+            return None;
         }
         let added = self.add_series(&sample.series, config).or_else(|| {
             self.make_room(sample.at, config);
@@ -231,13 +238,56 @@ impl Known {
             return;
         }
         let silent = |seen: Timestamp| now.since(seen).as_secs() > config.forget_secs;
+        let (n_targets, n_series) = (self.targets.len(), self.series.len());
+        self.retain(|page| page.open.is_some() || !silent(page.seen), |page| !page.at.is_some_and(silent));
+        self.counts.evicted_targets += (n_targets - self.targets.len()) as u64;
+        self.counts.evicted_series += (n_series - self.series.len()) as u64;
+        let counts = self.counts();
+        tracing::warn!(
+            targets = counts.targets,
+            series = counts.series,
+            evicted_targets = counts.evicted_targets,
+            evicted_series = counts.evicted_series,
+            refused_samples = counts.refused_samples,
+            "the assembler of scrapes has reached a bound"
+        );
+    }
+
+    /// Drops all targets and series of entities that are gone.
+    pub(super) fn remove(&mut self, all: &[Gone], config: &ScrapeConfig) {
+        let places: BTreeSet<Place> = all.iter().filter_map(|gone| self.place_of(&gone.entity)).collect();
+        if !places.is_empty() {
+            self.retain(|page| !places.contains(&page.entity), |_| true);
+        }
+        for gone in all {
+            if self.gone.len() >= config.max_targets {
+                let first = self.gone.iter().min_by_key(|(_, at)| **at).map(|(entity, _)| entity.clone());
+                first.map(|entity| self.gone.remove(&entity));
+            }
+            self.gone.insert(gone.entity.clone(), gone.at);
+        }
+    }
+
+    /// Whether the sample was measured before its entity was gone. A later one is of a new entity; and so is a much earlier one,
+    /// because no source is that late: the clock was set back.
+    fn is_left_over(&mut self, sample: &MetricSample, config: &ScrapeConfig) -> bool {
+        let Some(at) = self.gone.get(&sample.series.entity) else { return false };
+        let is_left_over = sample.at <= *at && at.since(sample.at).as_secs() <= config.forget_secs;
+        if !is_left_over {
+            self.gone.remove(&sample.series.entity);
+        }
+        is_left_over
+    }
+
+    /// Keeps only these targets, and of their series these.
+    fn retain(&mut self, keeps_target: impl Fn(&TargetPage) -> bool, keeps_series: impl Fn(&SeriesPage) -> bool) {
         let old_series = std::mem::take(&mut self.series);
         let old_targets = std::mem::take(&mut self.targets);
         let (n_series, n_targets) = (old_series.len(), old_targets.len());
 
         let mut new_target = vec![None; n_targets];
         for (page, place) in old_targets.into_iter().zip(&mut new_target) {
-            if page.open.is_some() || !silent(page.seen) {
+            if keeps_target(&page) {
                 *place = Place::try_from(self.targets.len()).ok();
                 self.targets.push(TargetPage { n_series: 0, ..page });
             }
@@ -246,7 +296,7 @@ impl Known {
         let mut new_series = vec![None; n_series];
         for (page, place) in old_series.into_iter().zip(&mut new_series) {
             let Some(target) = moved(&new_target, page.target) else { continue };
-            if !page.at.is_some_and(silent) {
+            if keeps_series(&page) {
                 *place = Place::try_from(self.series.len()).ok();
                 self.series.push(SeriesPage { target, ..page });
                 if let Some(owner) = self.targets.get_mut(target as usize) {
@@ -268,18 +318,7 @@ impl Known {
             let pending = page.pending.iter();
             page.pending = pending.filter_map(|(place, value)| Some((moved(&new_series, *place)?, *value))).collect();
         }
-        self.counts.evicted_targets += (n_targets - self.targets.len()) as u64;
-        self.counts.evicted_series += (n_series - self.series.len()) as u64;
         self.index();
-        let counts = self.counts();
-        tracing::warn!(
-            targets = counts.targets,
-            series = counts.series,
-            evicted_targets = counts.evicted_targets,
-            evicted_series = counts.evicted_series,
-            refused_samples = counts.refused_samples,
-            "the assembler of scrapes has reached a bound"
-        );
     }
 }
 

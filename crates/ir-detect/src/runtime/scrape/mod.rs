@@ -12,7 +12,8 @@
 //!
 //! Hygiene: a repeated or late sample changes nothing; a clock set back by more than ten seconds begins anew; NaN and infinities
 //! are left out; a counter that fell, or whose process has another start time, counts from 0; a series that appears on a known
-//! target counts from 0 as well, because the first error of a process is a new series.
+//! target counts from 0 as well, because the first error of a process is a new series; what was measured of an entity before it
+//! was reported gone, and comes later, is left out.
 //!
 //! The engine has one [`ScrapeAssembler`] in front of all detectors and the observation store, and stores its state beside theirs.
 //! A detector that is called with a bare batch assembles by itself, through the same code.
@@ -22,8 +23,8 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use ir_core::{
-    ConfigError, EntityId, MetricKind, MetricSample, Result, Scrape, ScrapedSample, SignalBatch, Snapshot, Target,
-    Timestamp,
+    ConfigError, EntityId, Gone, MetricKind, MetricSample, Result, Scrape, ScrapedSample, SignalBatch, Snapshot,
+    Target, Timestamp,
 };
 use serde::{Deserialize, Serialize};
 
@@ -90,7 +91,7 @@ impl ScrapeAssembler {
     /// The name of its snapshots.
     pub const NAME: &'static str = "scrapes";
 
-    const FORM: StoredForm = StoredForm { name: Self::NAME, version: 1, max_bytes: 1 << 30 };
+    const FORM: StoredForm = StoredForm { name: Self::NAME, version: 1, max_bytes: 256 << 20 };
 
     /// Checks the configuration.
     ///
@@ -101,11 +102,12 @@ impl ScrapeAssembler {
         ConfigError::check(config.check(), Self { config, state: Assembly::default() })
     }
 
-    /// Fills `batch.scrapes` with what is complete now, in the order of time, then entity and target. A batch that has scrapes
-    /// already stays as it is.
+    /// Fills `batch.scrapes` with what is complete now, in the order of time, then entity and target, and drops the targets of
+    /// entities that are gone. A batch that has scrapes already stays as it is.
     pub fn assemble(&mut self, batch: &mut SignalBatch) {
         if batch.scrapes.is_none() {
             batch.scrapes = Some(self.push(&batch.metrics));
+            self.state.remove(&batch.gone, &self.config);
         }
     }
 
@@ -189,7 +191,11 @@ impl Assembly {
     pub(crate) fn scrapes_of<'a>(&mut self, batch: &'a SignalBatch, config: &ScrapeConfig) -> Cow<'a, [Scrape]> {
         match &batch.scrapes {
             Some(scrapes) => Cow::Borrowed(scrapes),
-            None => Cow::Owned(self.push(&batch.metrics, config)),
+            None => {
+                let scrapes = self.push(&batch.metrics, config);
+                self.remove(&batch.gone, config);
+                Cow::Owned(scrapes)
+            }
         }
     }
 
@@ -202,6 +208,17 @@ impl Assembly {
             }
         }
         out
+    }
+
+    /// Drops the targets of entities that are gone, and what was scraped of them in part.
+    fn remove(&mut self, gone: &[Gone], config: &ScrapeConfig) {
+        for gone in gone {
+            let entity = self.known.place_of(&gone.entity).and_then(|place| self.known.entities.get(place as usize));
+            for open in entity.into_iter().flat_map(|entity| &entity.open) {
+                self.open.remove(&(open.at, gone.entity.clone()));
+            }
+        }
+        self.known.remove(gone, config);
     }
 
     /// Adds one sample to the scrape of its target. `None` where the tables do not hold what they should.
