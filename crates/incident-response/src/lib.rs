@@ -11,6 +11,7 @@ mod load;
 pub mod prelude;
 
 pub use engine::builder::{Builder, Engine, Responder, STOP_VARIABLE};
+pub use engine::carry::carry_over;
 pub use engine::command;
 pub use engine::config::{EngineConfig, EngineSettings};
 pub use engine::handle::Handle;

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use ir_core::journal::{CarriedOver, Fact};
 use ir_core::{Incident, IncidentId, IncidentState, Severity, kernel};
 
 use super::machine::{IncidentRun, Machine};
@@ -50,6 +51,30 @@ impl Machine {
             self.n_incidents = self.n_incidents.max(id.number().unwrap_or(0));
         }
         self.doubt = Some(because.to_owned());
+    }
+
+    /// People have what was open in another journal, and only they close it: nothing is known here of its signals.
+    pub(crate) fn on_carried_over(&mut self, carried: &CarriedOver) {
+        let Some(now) = self.now.clone() else { return };
+        self.n_incidents = carried.last_incident;
+        let because = format!("carried over from a journal of {} records", carried.records);
+        for open in &carried.incidents {
+            let id = &open.incident;
+            let incident = Incident {
+                id: id.clone(),
+                state: IncidentState::Open,
+                severity: Severity::Low,
+                onset: open.onset,
+                opened: now.wall,
+                anomalies: Vec::new(),
+                changes: Vec::new(),
+                classification: None,
+            };
+            self.incidents.insert(id.clone(), IncidentRun::new(incident, now.clone()));
+            let (anomalies, onset, because) = (Vec::new(), open.onset, because.clone());
+            self.fact(Fact::IncidentOpened { incident: id.clone(), anomalies, onset, because: vec![because.clone()] });
+            self.move_incident(id, IncidentState::HandedOver, because);
+        }
     }
 
     /// What a start doubts goes to people, and nothing further is begun for it.

@@ -282,7 +282,7 @@ impl Machine {
     pub fn apply(&mut self, at: &Moment, event: &Event) -> Result<Output> {
         if let Event::Started(started) = event {
             self.config = Some(Arc::new(read_config(started)?));
-        } else if self.config.is_none() && !matches!(event, Event::TailRepaired(_)) {
+        } else if self.config.is_none() && !matches!(event, Event::TailRepaired(_) | Event::CarriedOver(_)) {
             return Err(Error::new(ErrorKind::InvalidInput, "engine", "the engine has not started"));
         }
         self.now = Some(at.clone());
@@ -293,6 +293,7 @@ impl Machine {
         self.fold(&Body::Event(event.clone()));
         match event {
             Event::Started(started) => self.on_started(&started.forgetful),
+            Event::CarriedOver(carried) => self.on_carried_over(carried),
             Event::Observed(observed) => {
                 self.note_quarantined(observed);
                 self.on_observed(observed);
@@ -741,6 +742,7 @@ pub(crate) fn describe_event(event: &Event) -> String {
     match event {
         Event::Started(_) => "the start".to_owned(),
         Event::TailRepaired(_) => "the repair of the journal".to_owned(),
+        Event::CarriedOver(_) => "what was carried over".to_owned(),
         Event::Observed(_) => "a poll cycle".to_owned(),
         Event::Reported { command, .. } => format!("the answer to command {}", command.0),
         Event::Executed(execution) => format!("the answer to an attempt of step `{}`", execution.step),

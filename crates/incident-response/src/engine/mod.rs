@@ -5,6 +5,7 @@
 //! event again. Replay is the same machine fed with recorded events.
 
 pub(crate) mod builder;
+pub(crate) mod carry;
 pub mod command;
 pub(crate) mod config;
 pub(crate) mod handle;

@@ -258,3 +258,105 @@ async fn a_configuration_that_stays_the_same_is_stored_once() {
     assert!(sizes[0] > 100_000, "the configuration is {} bytes", sizes[0]);
     assert!(sizes[3] - sizes[0] < 3 * 20_000, "{sizes:?} bytes after each start");
 }
+
+/// The journal as the release before wrote it: its format was 1, its claims had no name, its starts their whole configuration, and
+/// there were no checkpoints.
+async fn of_format_1(journal: &MemoryJournal, clock: &SimClock) -> MemoryJournal {
+    let ctx = Ctx::new(Arc::new(clock.clone()));
+    let old = MemoryJournal::new();
+    let lease = old.claim(&ctx, &Holder { name: PartName::literal("old"), ttl_ms: 1 }).await.unwrap();
+    let mut prev = Digest::ZERO;
+    for (seq, record) in
+        (1..).zip(all_records(journal, clock).await.into_iter().filter(|record| !is_checkpoint(record)))
+    {
+        let mut text = serde_json::to_value(&record).unwrap();
+        text["v"] = 1.into();
+        text["seq"] = seq.into();
+        text["left"] = 0.into();
+        text["prev"] = serde_json::to_value(prev).unwrap();
+        if let Some(claimed) = text["body"]["gate"].as_object_mut().filter(|gate| gate["type"] == "claimed") {
+            claimed.remove("journal");
+        }
+        if let Some(started) = text["body"]["event"].as_object_mut().filter(|event| event["type"] == "started") {
+            let config = started["config"]["here"].take();
+            started.insert("config".to_owned(), config);
+        }
+        let bytes = incident_response::core::journal::canonical::to_bytes(&text).unwrap();
+        let stored = EncodedRecord::new(seq, bytes);
+        prev = stored.hash;
+        let batch = Batch {
+            expected_seq: seq,
+            epoch: lease.epoch,
+            checkpoint: false,
+            blobs: Vec::new(),
+            records: vec![stored],
+        };
+        old.append(&ctx, &batch).await.unwrap();
+    }
+    old
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_journal_of_the_format_before_is_refused_with_the_command_that_carries_it_over() {
+    // A blind step whose answer is lost, a halt, a change that counts, an open incident.
+    let (world, clock, journal) = (World::new(RecoveryClass::Blind), SimClock::new(), MemoryJournal::new());
+    world.lock().replies = vec![Reply::LostAfter];
+    world.lock().heals.clear();
+    world.fall_sick("middle");
+    run_until(responder(&world, &clock, &journal, "act"), &clock, handed_over).await;
+    let engine = responder(&world, &clock, &journal, "act").build().unwrap().open().await.unwrap();
+    engine.handle().halt("ann", "it is wrong");
+    engine.run_until(tokio::time::sleep(Duration::from_secs(2))).await.unwrap();
+    let (key, token) = (world.effects()[0].key.clone(), world.effects()[0].token);
+
+    for format in [1, 2] {
+        let old = if format == 1 { of_format_1(&journal, &clock).await } else { journal.clone() };
+        tokio::time::advance(Duration::from_secs(20)).await;
+        if format == 1 {
+            let refused = responder(&world, &clock, &old, "act").build().unwrap().open().await.unwrap_err();
+            assert_eq!(refused.kind(), ErrorKind::Unsupported);
+            assert!(refused.to_string().contains("--example carry_over"), "{refused}");
+        }
+        let ctx = Ctx::new(Arc::new(clock.clone()));
+        let (new, name) = (MemoryJournal::new(), PartName::literal("responder"));
+        let carried = incident_response::carry_over(&ctx, &old, Arc::new(new.clone()), name.clone()).await.unwrap();
+        assert_eq!((carried.format, carried.steps.len(), carried.changes.len()), (format, 1, 1));
+        let again = incident_response::carry_over(&ctx, &old, Arc::new(new.clone()), name).await.unwrap_err();
+        assert_eq!(again.kind(), ErrorKind::Conflict);
+
+        // It is halted; the target is locked and its step waits for a person; the incident is theirs.
+        let engine = responder(&world, &clock, &new, "act").build().unwrap().open().await.unwrap();
+        let (handle, before) = (engine.handle(), world.effects().len());
+        let (done, wait) = tokio::sync::oneshot::channel::<()>();
+        let running = tokio::spawn(engine.run_until(async {
+            let _ = wait.await;
+        }));
+        world.fall_sick("middle");
+        tokio::time::sleep(Duration::from_secs(20)).await;
+        let status = handle.status();
+        assert!(status.halted.as_ref().is_some_and(|why| why.contains("it is wrong")));
+        assert_eq!(status.incidents.first().map(|incident| incident.state), Some(IncidentState::HandedOver));
+        let step = status.steps.iter().find(|step| step.state == StepState::Unknown).unwrap().step.clone();
+        assert_eq!(world.effects().len(), before);
+        // The halt ends, and still nothing is done to what is locked.
+        let people = vec![Person::named("ann"), Person::named("bob")];
+        handle.resume(people, "it is right now").await.unwrap();
+        tokio::time::sleep(Duration::from_secs(20)).await;
+        assert_eq!(world.effects().len(), before, "the target is locked");
+        // A person has looked. What follows has a higher token, and a key that the target has not seen.
+        handle.settle(step, Person::named("ann"), false, "I looked").await.unwrap();
+        let first = handle.status().incidents.first().unwrap().id.clone();
+        handle.close(first, Person::named("ann"), "I looked").await.unwrap();
+        let second = handle.status().incidents.first().unwrap().id.clone();
+        assert_ne!(second.number(), Some(1), "names go on");
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        let effects = world.effects();
+        let next = effects.get(before).expect("the target is free again");
+        assert!(next.token > token && next.key != key, "{effects:?}");
+        let _ = done.send(());
+        running.await.unwrap().unwrap();
+        assert_eq!(incident_response::replay(&ctx, &new).await.unwrap().difference, None);
+        world.lock().sick.clear();
+        world.lock().replies.clear();
+    }
+}

@@ -7,9 +7,10 @@ use serde::Deserialize;
 pub(super) const SPILLED: &str = "spilled";
 
 /// Every kind that there is. A test compares it with the journal's own schema.
-pub(super) const KINDS: [&str; 45] = [
+pub(super) const KINDS: [&str; 46] = [
     "event.answered",
     "event.automation_resumed",
+    "event.carried_over",
     "event.closed_by_person",
     "event.dropped",
     "event.executed",

@@ -138,13 +138,18 @@ struct AnyVersion {
 ///
 /// # Errors
 ///
-/// `InvalidInput` when the bytes are not a record of the version known here. A journal of the version before is carried over, see
-/// [`carry`](super::carry).
+/// `InvalidInput` when the bytes are not a record; `Unsupported` when it has another format version. What matters of a journal of an
+/// older one is carried over, see [`carried_over`](super::carried_over).
 pub fn decode(stored: &EncodedRecord) -> Result<Record> {
     if let Ok(AnyVersion { v }) = serde_json::from_slice(&stored.bytes)
         && v != Record::VERSION
     {
-        let message = format!("record {} has format version {v}, this release reads {}", stored.seq, Record::VERSION);
+        let message = format!(
+            "record {} has format version {v}, this release goes on with {} only: carry the journal over into a new one with \
+             `incident_response::carry_over` (`cargo run -p incident-response --example carry_over -- OLD NEW`)",
+            stored.seq,
+            Record::VERSION
+        );
         return Err(Error::new(ErrorKind::Unsupported, "journal", message));
     }
     serde_json::from_slice(&stored.bytes).map_err(|error| {

@@ -16,11 +16,13 @@ use crate::error::Result;
 use crate::id::{Digest, PartName};
 
 pub mod canonical;
+mod carry;
 mod encode;
 mod memory;
 mod record;
 mod verify;
 
+pub use carry::{CarriedChange, CarriedIncident, CarriedOver, CarriedStep, carried_over};
 pub use encode::{Chain, EncodedRecord, MAX_INLINE_BYTES, Resolved, decode, leaf_hash};
 pub use memory::MemoryJournal;
 pub use record::{

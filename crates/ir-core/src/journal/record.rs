@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::TailRepair;
+use super::{CarriedOver, TailRepair};
 use crate::anomaly::{Anomaly, Feedback};
 use crate::decision::{ApprovalAnswer, ApprovalRequest, AutonomyTier, Decision, Person};
 use crate::entity::EntityId;
@@ -234,6 +234,8 @@ fn is_zero(count: &u64) -> bool {
 pub enum Event {
     /// The engine started.
     Started(Started),
+    /// What must not be forgotten of another journal: the first event of this one.
+    CarriedOver(Box<CarriedOver>),
     /// The journal had an incomplete end, which was cut.
     TailRepaired(TailRepair),
     /// The sources were looked at.

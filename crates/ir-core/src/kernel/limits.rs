@@ -96,6 +96,15 @@ impl Ledger {
         self.entries.push(Entry { target: target.clone(), environment: environment.to_owned(), mono_ns: at.mono_ns });
     }
 
+    /// Takes over a change that another journal counted at `change`: where the boot is the same as now its age is known, else it counts
+    /// as made now.
+    pub(super) fn carry(&mut self, target: &EntityId, environment: &str, change: &Moment, now: &Moment) {
+        self.enter_boot(now);
+        let mono_ns = if change.boot == now.boot { change.mono_ns.min(now.mono_ns) } else { now.mono_ns };
+        self.entries.push(Entry { target: target.clone(), environment: environment.to_owned(), mono_ns });
+        self.entries.sort_by_key(|entry| entry.mono_ns);
+    }
+
     /// A record was written at `at`.
     pub(super) fn pass(&mut self, at: &Moment) {
         let oldest = at.mono_ns.saturating_sub(DAY_MS * 1_000_000);

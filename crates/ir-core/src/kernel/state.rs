@@ -12,7 +12,9 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::execution::{AttemptResult, Direction, Execution, RecoveryClass, Reversibility};
 use crate::id::{Digest, IncidentId, PlanId, StepId, StepRef};
 use crate::incident::IncidentState;
-use crate::journal::{Approved, Body, Event, Fact, GateFact, Halted, Intent, Record, StepTerms, Suspect};
+use crate::journal::{
+    Approved, Body, CarriedOver, CarriedStep, Event, Fact, GateFact, Halted, Intent, Record, StepTerms, Suspect,
+};
 use crate::persistent::PersistentMap;
 use crate::plan::{Call, Plan, PlanDraft, Provenance, Step};
 use crate::time::Moment;
@@ -117,6 +119,8 @@ pub struct State {
     #[serde(with = "crate::wire::int53")]
     epoch: u64,
     limits: Limits,
+    /// The engine has started with this journal.
+    limits_are_set: bool,
     plans: PersistentMap<PlanId, PlanEntry>,
     /// The plans of each incident.
     plans_of: PersistentMap<IncidentId, BTreeSet<PlanId>>,
@@ -270,9 +274,11 @@ impl State {
         match body {
             Body::Event(Event::Started(started)) => {
                 self.limits = started.limits.clone();
+                self.limits_are_set = true;
                 self.enter_boot(at);
             }
             Body::Event(Event::Executed(execution)) => self.answered(execution),
+            Body::Event(Event::CarriedOver(carried)) => self.carry(carried, at)?,
             Body::Event(_) | Body::Spilled { .. } => {}
             Body::Fact(fact) => self.fold_fact(fact, at)?,
             Body::Gate(fact) => self.fold_gate(fact, at)?,
@@ -353,6 +359,38 @@ impl State {
         };
         self.plans.insert(plan.id.clone(), entry);
         self.plans_of.get_or_insert_with(&plan.incident, BTreeSet::new).insert(plan.id.clone());
+        Ok(())
+    }
+
+    /// Takes over what binds from another journal. Its steps wait for people, who alone can say what became of them.
+    fn carry(&mut self, carried: &CarriedOver, at: &Moment) -> Result<()> {
+        if self.token > 0 || !self.plans.is_empty() || self.limits_are_set {
+            return Err(illegal("a journal is carried over into one that is in use".to_owned()));
+        }
+        self.token = carried.token;
+        if let Some(halted) = &carried.halted {
+            self.halt_epoch += 1;
+            self.halted = Some(Halted { epoch: self.halt_epoch, ..halted.clone() });
+        }
+        for change in &carried.changes {
+            self.ledger.carry(&change.target, &change.environment, &change.at, at);
+        }
+        for step in &carried.steps {
+            let id = &step.step.plan;
+            let entry = StepEntry::carried(step);
+            let plan = || PlanEntry {
+                incident: step.incident.clone(),
+                digest: carried.head,
+                provenance: Provenance::Reasoner,
+                steps: BTreeMap::new(),
+                closed: true,
+            };
+            self.plans.get_or_insert_with(id, plan).steps.insert(step.step.step.clone(), entry);
+            self.plans_of.get_or_insert_with(&step.incident, BTreeSet::new).insert(id.clone());
+            if step.terms.changes_target {
+                self.lock(&step.step);
+            }
+        }
         Ok(())
     }
 
@@ -623,12 +661,21 @@ impl State {
 }
 
 impl StepEntry {
+    fn carried(step: &CarriedStep) -> Self {
+        Self { state: StepState::Unknown, ..Self::before(step.call.clone(), step.terms.clone(), Vec::new(), 0) }
+    }
+
     fn new(plan: &PlanDraft, step: &Step, terms: &StepTerms) -> Self {
+        let after = plan.prerequisites(step).cloned().collect();
+        Self::before(step.call.clone(), terms.clone(), after, step.timeout_ms)
+    }
+
+    fn before(call: Call, terms: StepTerms, after: Vec<StepId>, timeout_ms: u64) -> Self {
         Self {
-            terms: terms.clone(),
-            call: step.call.clone(),
-            after: plan.prerequisites(step).cloned().collect(),
-            timeout_ms: step.timeout_ms,
+            terms,
+            call,
+            after,
+            timeout_ms,
             state: StepState::Planned,
             decision: None,
             expected: None,

@@ -20,8 +20,9 @@ use crate::hypothesis::{Case, Cause, Evidence, Hypothesis, Observations, SeriesH
 use crate::id::{ApprovalId, Digest, HypothesisId, IncidentId, LessonId, PlanId, StepId, StepRef};
 use crate::incident::{Classification, CorrelationInput, Grouping, Incident, IncidentState, Placement, Severity};
 use crate::journal::{
-    Approved, Body, Checkpoint, CommandId, Content, Event, Fact, Fenced, GateFact, Halted, Intent, Observed,
-    PartRecord, Record, Refusal, Report, Started, StepTerms, Suspect, TailRepair, Unseen,
+    Approved, Body, CarriedChange, CarriedIncident, CarriedOver, CarriedStep, Checkpoint, CommandId, Content, Event,
+    Fact, Fenced, GateFact, Halted, Intent, Observed, PartRecord, Record, Refusal, Report, Started, StepTerms, Suspect,
+    TailRepair, Unseen,
 };
 use crate::kernel::{Allowance, Limits, StepState};
 use crate::lesson::{Lesson, Tried};
@@ -415,6 +416,46 @@ pub fn records() -> Vec<Record> {
         .collect()
 }
 
+fn terms() -> StepTerms {
+    StepTerms {
+        step: name::<StepId>("rollback"),
+        recovery: RecoveryClass::Probe { settles_within_ms: 500 },
+        undo_recovery: RecoveryClass::Blind,
+        reversibility: Reversibility::Undo { action: name("service.deploy") },
+        risk: RiskClass::Medium,
+        changes_target: true,
+        environment: "production".to_owned(),
+        group: Some("ledgers".to_owned()),
+        group_size: 3,
+        protected: false,
+    }
+}
+
+fn carried_over() -> CarriedOver {
+    let call = call();
+    CarriedOver {
+        format: 1,
+        records: 812,
+        head: Digest::of(b"head"),
+        token: 17,
+        halted: Some(Halted { epoch: 3, by: "ann".to_owned(), reason: "it is wrong".to_owned() }),
+        changes: vec![CarriedChange { target: call.target.clone(), environment: "production".to_owned(), at: now() }],
+        steps: vec![CarriedStep {
+            step: step(),
+            incident: IncidentId::numbered(4),
+            call,
+            terms: terms(),
+            was: StepState::Intent,
+        }],
+        last_incident: 9,
+        incidents: vec![CarriedIncident {
+            incident: IncidentId::numbered(4),
+            was: IncidentState::Open,
+            onset: now().wall,
+        }],
+    }
+}
+
 fn events() -> Vec<Event> {
     let observed = Observed {
         polls: vec![PollRecord {
@@ -465,6 +506,7 @@ fn events() -> Vec<Event> {
     let change = StepChange { step: name("rollback"), action: None, params: Some(call().params), drop: false };
     let mut events = vec![
         Event::Started(started),
+        Event::CarriedOver(Box::new(carried_over())),
         Event::TailRepaired(TailRepair { seq: 9, bytes: 120 }),
         Event::Observed(observed),
         execution(AttemptResult::Applied { applied: Applied { summary: "version 1 runs".to_owned() } }),
@@ -537,18 +579,7 @@ fn facts() -> Vec<Fact> {
     let because = || "it follows".to_owned();
     let suspect =
         Suspect { entity: name("ledger"), environment: "production".to_owned(), group: Some("ledgers".to_owned()) };
-    let terms = StepTerms {
-        step: name::<StepId>("rollback"),
-        recovery: RecoveryClass::Probe { settles_within_ms: 500 },
-        undo_recovery: RecoveryClass::Blind,
-        reversibility: Reversibility::Undo { action: name("service.deploy") },
-        risk: RiskClass::Medium,
-        changes_target: true,
-        environment: "production".to_owned(),
-        group: Some("ledgers".to_owned()),
-        group_size: 3,
-        protected: false,
-    };
+    let terms = terms();
     let approved = Approved {
         step: step(),
         plan_digest: Digest::of(b"plan"),

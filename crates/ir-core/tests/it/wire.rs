@@ -77,6 +77,7 @@ fn kind(body: &Body) -> (&'static str, usize) {
             Event::AutomationResumed { .. } => ("event", 12),
             Event::LeftInFlight { .. } => ("event", 13),
             Event::Dropped { .. } => ("event", 14),
+            Event::CarriedOver(_) => ("event", 15),
         },
         Body::Fact(fact) => match fact {
             Fact::IncidentOpened { .. } => ("fact", 0),
@@ -118,7 +119,7 @@ fn kind(body: &Body) -> (&'static str, usize) {
 #[test]
 fn there_is_a_sample_of_every_kind_of_record() {
     let kinds: BTreeSet<_> = samples::records().iter().map(|record| kind(&record.body)).collect();
-    assert_eq!(kinds.len(), 15 + 10 + 22 + 7 + 1);
+    assert_eq!(kinds.len(), 16 + 10 + 22 + 7 + 1);
 }
 
 proptest! {
