@@ -204,11 +204,18 @@ pub trait Detector: Debug + Send + Sync + 'static {
 
     /// Takes what was right and wrong; moves thresholds within bounds only.
     async fn feedback(&self, ctx: &Ctx, feedback: &Feedback) -> Result<()>;
+
+    /// How many scrapes, values and findings it has left out because a bound of its own was reached. The status shows it. 0 for a
+    /// detector without bounds.
+    fn beyond_bounds(&self) -> u64 {
+        0
+    }
 }
 
 crate::forward! {
     Detector {
         fn name(&self) -> &str;
+        fn beyond_bounds(&self) -> u64;
         async fn detect(&self, ctx: &Ctx, batch: &SignalBatch) -> Result<Vec<Anomaly>>;
         async fn snapshot(&self, ctx: &Ctx) -> Result<Snapshot>;
         async fn restore(&self, ctx: &Ctx, from: &Snapshot) -> Result<()>;

@@ -13,6 +13,7 @@ use ir_core::{
     Verifier, Vocabulary,
 };
 use ir_detect::ScrapeAssembler;
+use ir_detect::observations::ObservationStore;
 use ir_plan::decision::Policy;
 use ir_plan::plan::{PlaybookPlanner, Playbooks};
 use tokio::sync::{broadcast, mpsc, watch};
@@ -39,6 +40,7 @@ pub struct Builder {
     clock: Option<Arc<dyn Clock>>,
     sources: Vec<Arc<dyn SignalSource>>,
     scrapes: ScrapeAssembler,
+    observations: Option<Arc<ObservationStore>>,
     detectors: Vec<Arc<dyn Detector>>,
     correlator: Option<Arc<dyn Correlator>>,
     diagnoser: Option<Arc<dyn Diagnoser>>,
@@ -126,6 +128,13 @@ impl Builder {
     #[must_use]
     pub fn detectors(mut self, detectors: impl IntoIterator<Item = Arc<dyn Detector>>) -> Self {
         self.detectors.extend(detectors);
+        self
+    }
+
+    /// Keeps the recent past for diagnoses and verifications: 20,000 series with the defaults, unless another is given.
+    #[must_use]
+    pub fn observations(mut self, store: ObservationStore) -> Self {
+        self.observations = Some(Arc::new(store));
         self
     }
 
@@ -231,6 +240,14 @@ impl Builder {
             Vocabulary::new(&catalogue, &topology, classifier.into_iter().flat_map(|one| one.classes()));
         if self.entities_change {
             vocabulary = vocabulary.with_changing_entities();
+        }
+        let (n_entities, room) = (topology.entities().len(), self.scrapes.config().max_targets);
+        if n_entities > room {
+            let message = format!(
+                "has {n_entities} entities, and the assembler of scrapes keeps {room} targets: those beyond would not be \
+                 watched. Give an assembler, detectors and a store with more room"
+            );
+            problems.push(topology.places().locate(Problem::at("topology", message)));
         }
         let mut found = self.doubts();
         if let Some(playbooks) = &self.playbooks {
@@ -388,7 +405,7 @@ impl Responder {
             tracing::warn!(doubt, "what is open goes to people");
         }
 
-        let store = Arc::new(ir_detect::observations::ObservationStore::default());
+        let store = builder.observations.clone().unwrap_or_default();
         let mut planners: Vec<Arc<dyn Planner>> = Vec::new();
         planners
             .extend(builder.playbooks.clone().map(|books| Arc::new(PlaybookPlanner::new(books)) as Arc<dyn Planner>));

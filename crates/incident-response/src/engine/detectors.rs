@@ -70,7 +70,8 @@ enum Work {
 
 #[derive(Debug)]
 enum Answer {
-    Detected(Result<Vec<Anomaly>>),
+    /// And how much the detector has left out because of its bounds.
+    Detected(Result<Vec<Anomaly>>, u64),
     /// A batch that waited when the quarantine began.
     Skipped,
     Informed,
@@ -95,6 +96,7 @@ struct Lane {
     /// Batches lost since the last record, and since the start.
     unseen: u64,
     unseen_in_all: u64,
+    beyond_bounds: u64,
     began: bool,
     /// Feedback that could not be delivered yet.
     owed: VecDeque<Arc<Vec<Feedback>>>,
@@ -204,6 +206,7 @@ impl Detectors {
             name: lane.name.clone(),
             quarantined: lane.quarantine.is_some(),
             unseen: lane.unseen_in_all,
+            beyond_bounds: lane.beyond_bounds,
         };
         self.lanes.iter().map(of).collect()
     }
@@ -230,11 +233,12 @@ impl Detectors {
         lane.outstanding = lane.outstanding.saturating_sub(1);
         lane.busy_since = now;
         match answer {
-            Answer::Detected(Ok(anomalies)) => {
+            Answer::Detected(Ok(anomalies), beyond_bounds) => {
+                lane.beyond_bounds = beyond_bounds;
                 lane.succeeded();
                 self.found.entry(n).or_default().extend(anomalies);
             }
-            Answer::Detected(Err(error)) => lane.failed(&error, now),
+            Answer::Detected(Err(error), _) => lane.failed(&error, now),
             Answer::Skipped => lane.lose(),
             Answer::Snapshot(asked, Ok(snapshot)) if asked == self.asked => {
                 lane.snapshot_rest = Rest::default();
@@ -262,6 +266,7 @@ impl Lane {
             failure: None,
             unseen: 0,
             unseen_in_all: 0,
+            beyond_bounds: 0,
             began: false,
             owed: VecDeque::new(),
             snapshot_rest: Rest::default(),
@@ -400,7 +405,10 @@ impl Task {
                 Work::Detect(_) if self.skip.load(Ordering::SeqCst) => Answer::Skipped,
                 Work::Detect(batch) => {
                     // The call itself stands inside, so that a panic before the first await is caught as well.
-                    Answer::Detected(guarded(ctx, name, async { part.detect(ctx, &batch).await }).await)
+                    let found = guarded(ctx, name, async { part.detect(ctx, &batch).await }).await;
+                    // Only of one that has answered, since a detector that hangs may hold its own locks.
+                    let beyond = if found.is_ok() { part.beyond_bounds() } else { 0 };
+                    Answer::Detected(found, beyond)
                 }
                 Work::Feedback(feedback) => {
                     for one in feedback.iter() {

@@ -46,6 +46,8 @@ pub(crate) struct Observer {
 pub(crate) struct Cycle {
     pub(crate) observed: Observed,
     pub(crate) detectors: Vec<DetectorStatus>,
+    /// What the assembler of scrapes and the store of observations had no room for, since the start.
+    pub(crate) beyond_bounds: u64,
 }
 
 /// What people said of reports and no detector was told yet. Clones share it: the loop adds, the observer takes.
@@ -126,9 +128,10 @@ impl Observer {
                 observed.snapshots = self.take_snapshots(&ctx, &mut detectors).await;
                 observed.heard = if observed.snapshots.is_empty() { 0 } else { self.heard };
             }
+            let beyond_bounds = self.scrapes.counts().refused_samples + self.store.refused();
             // What a detector found before it gave its state is part of the same record.
             detectors.drain(&mut observed, ctx.now().mono_ns);
-            if out.send(Cycle { observed, detectors: detectors.status() }).await.is_err() {
+            if out.send(Cycle { observed, detectors: detectors.status(), beyond_bounds }).await.is_err() {
                 return;
             }
             // A slow round is followed by the next at once, but missed rounds are not made up for.

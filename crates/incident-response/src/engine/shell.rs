@@ -95,6 +95,7 @@ pub(crate) struct Work {
     damage: Option<String>,
     n_records: u64,
     detectors: Vec<DetectorStatus>,
+    beyond_bounds: u64,
     /// Since the observer ended: why, and until when what is in flight may still be settled.
     blind: Option<(Failure, u64)>,
     /// The engine is ending: nothing that follows from an event is begun any more.
@@ -571,8 +572,8 @@ impl Shell {
 
     /// A round in which something was found is recorded at once; others are gathered.
     async fn see(&mut self, cycle: Cycle) -> Result<()> {
-        let Cycle { observed: round, detectors } = cycle;
-        self.work.detectors = detectors;
+        let Cycle { observed: round, detectors, beyond_bounds } = cycle;
+        (self.work.detectors, self.work.beyond_bounds) = (detectors, beyond_bounds);
         self.work.rounds += 1;
         let now = self.ctx.now().mono_ns;
         self.work.unpublished = true;
@@ -693,6 +694,7 @@ impl Shell {
             steps,
             approvals: self.machine.requests().cloned().collect(),
             dropped: self.work.dropped,
+            beyond_bounds: self.work.beyond_bounds,
             rounds: self.work.rounds,
             failing: self.work.failing.clone(),
             detectors: self.work.detectors.clone(),

@@ -28,6 +28,9 @@ pub struct Status {
     pub approvals: Vec<ApprovalRequest>,
     /// Signals lost so far, exactly.
     pub dropped: u64,
+    /// Samples that were left out before any detector saw them, because the assembler of scrapes had no room for their target or series,
+    /// and values for which the store of observations had none.
+    pub beyond_bounds: u64,
     /// Rounds of looking at the sources so far.
     pub rounds: u64,
     /// Sources and detectors that failed in the last round: what they would have told is not known.
@@ -142,6 +145,8 @@ pub struct DetectorStatus {
     pub quarantined: bool,
     /// Batches of signals since the start that it did not see, or whose call failed.
     pub unseen: u64,
+    /// Scrapes, values and findings that it has left out because a bound of its own was reached.
+    pub beyond_bounds: u64,
 }
 
 /// When a loop of the engine came round last.

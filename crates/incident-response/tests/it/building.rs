@@ -401,3 +401,23 @@ async fn entities_of_a_platform_that_changes_may_be_missing() {
     assert!(fleet(&kinds).discovered_topology(found()).build().is_err());
     assert!(fleet(deny).discovered_topology(found()).topology(found()).build().is_err());
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_topology_beyond_the_bounds_is_refused_and_what_is_left_out_is_shown() {
+    let (world, clock, journal) = (World::new(RecoveryClass::Keyed), SimClock::new(), MemoryJournal::new());
+    let builder = || responder(&world, &clock, &journal, "act");
+    let room = |max_targets| {
+        let config = incident_response::detect::ScrapeConfig { max_targets, ..Default::default() };
+        incident_response::detect::ScrapeAssembler::new(config).unwrap()
+    };
+    let refused = builder().scrapes(room(2)).build().unwrap_err().to_string();
+    assert!(refused.contains("has 3 entities") && refused.contains("keeps 2 targets"), "{refused}");
+
+    // Within the bound for the topology, and beyond it by what is scraped: every value of the store that finds no room counts.
+    let narrow = incident_response::detect::ObservationStoreConfig { max_series: 1, ..Default::default() };
+    let store = incident_response::detect::ObservationStore::new(narrow).unwrap();
+    let engine = builder().observations(store).build().unwrap().open().await.unwrap();
+    let handle = engine.handle();
+    engine.run_until(tokio::time::sleep(std::time::Duration::from_secs(10))).await.unwrap();
+    assert!(handle.status().beyond_bounds > 20, "{}", handle.status().beyond_bounds);
+}

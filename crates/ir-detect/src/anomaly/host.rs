@@ -118,6 +118,11 @@ impl<C: Core> Host<C> {
         Refused { scrapes: state.watched.refused, series, episodes }
     }
 
+    pub(crate) fn beyond_bounds(&self) -> u64 {
+        let refused = self.refused();
+        refused.scrapes + refused.series + refused.episodes
+    }
+
     pub(crate) fn snapshot(&self) -> Result<Snapshot> {
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         Self::FORM.write(&*state)
@@ -230,6 +235,10 @@ macro_rules! detector {
             async fn feedback(&self, _ctx: &ir_core::Ctx, feedback: &ir_core::Feedback) -> ir_core::Result<()> {
                 self.0.feedback(feedback);
                 Ok(())
+            }
+
+            fn beyond_bounds(&self) -> u64 {
+                self.0.beyond_bounds()
             }
         }
     };

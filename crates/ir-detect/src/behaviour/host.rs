@@ -226,6 +226,11 @@ impl<C: Core> Host<C> {
         Ok(out)
     }
 
+    pub(crate) fn beyond_bounds(&self) -> u64 {
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.tracks.refused().into_iter().sum()
+    }
+
     pub(crate) fn snapshot(&self) -> Result<Snapshot> {
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         Self::FORM.write(&*state)

@@ -128,6 +128,12 @@ impl ScrapeAssembler {
         self.state.known.target(target).map_or(0, |page| page.number)
     }
 
+    /// How it was configured.
+    #[must_use]
+    pub const fn config(&self) -> &ScrapeConfig {
+        &self.config
+    }
+
     /// How much is kept, and what was not.
     #[must_use]
     pub fn counts(&self) -> ScrapeCounts {
