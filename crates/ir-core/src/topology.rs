@@ -104,7 +104,7 @@ impl Graph {
     fn dependents_of(&self, id: &EntityId) -> impl Iterator<Item = &Dependency> {
         let of = |place: &usize| self.dependencies.get(*place);
         let first = self.by_dependency.partition_point(|place| of(place).is_some_and(|d| d.to < *id));
-        let found = self.by_dependency.get(first..).unwrap_or_default().iter().filter_map(move |place| of(place));
+        let found = self.by_dependency.get(first..).unwrap_or_default().iter().filter_map(of);
         let id = id.clone();
         found.take_while(move |d| d.to == id)
     }

@@ -1,12 +1,13 @@
 //! Thousands of incidents at once, on one thread: all are looked at, people are heard meanwhile, and an event costs what it costs.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use incident_response::adapters::clock::SystemClock;
 use incident_response::core::*;
 use incident_response::detect::CorrelatorConfig;
 use incident_response::{Handle, Responder};
+use tokio::time::Instant;
 
 use crate::hostile::{Says, anomaly, part};
 
