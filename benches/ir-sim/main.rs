@@ -5,6 +5,7 @@ mod clean;
 mod incidents;
 mod leaks;
 mod series;
+mod year;
 
 use std::process::ExitCode;
 
@@ -19,6 +20,7 @@ const SUBCOMMANDS: &[Subcommand] = &[
     ("leaks", leaks::run),
     ("series", series::run),
     ("telling", incidents::run_telling),
+    ("year", year::run),
 ];
 
 fn main() -> ExitCode {
