@@ -51,6 +51,16 @@ pub struct GateConfig {
 }
 
 /// The journal's only writer. One gate, one loop: nothing is written between its check and its append.
+///
+/// Nobody else can write while it authorizes, because authorizing holds it:
+///
+/// ```compile_fail,E0499
+/// # async fn both(gate: &mut ir_core::Gate, ctx: &ir_core::Ctx, request: &ir_core::kernel::AuthorizeRequest) {
+/// let authorized = gate.authorize(ctx, request);
+/// let appended = gate.append(ctx, &ctx.now(), Vec::new());
+/// let _ = futures::join!(authorized, appended);
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct Gate {
     config: GateConfig,

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use ir_core::journal::{Appended, Batch, Body, Fact, GateFact, Halted, Holder, Intent, Lease, Page, ReadFrom};
+use ir_core::journal::{Appended, Batch, Body, Event, Fact, GateFact, Halted, Holder, Intent, Lease, Page, ReadFrom};
 use ir_core::kernel::{AuthorizeRequest, Authorized, GateConfig, HaltHandle, Limits};
 use ir_core::testkit::{AutoClock, GateRig};
 use ir_core::{Ctx, Digest, Direction, Gate, Journal, MemoryJournal, PartName, Person, Record, Result, StepState};
@@ -297,4 +297,29 @@ async fn a_claim_without_an_answer_holds_up_neither_the_start_nor_the_renewal() 
     assert_eq!(gate.renew(&ctx).await.unwrap_err().kind(), ir_core::ErrorKind::Timeout);
     let opened = Gate::open(&ctx, silent(&ctx, &journal), |_| Ok(())).await;
     assert_eq!(opened.unwrap_err().kind(), ir_core::ErrorKind::Timeout);
+}
+
+#[tokio::test]
+async fn changes_that_a_record_proves_old_do_not_come_back_with_a_reboot() {
+    let auto = Arc::new(AutoClock::new());
+    let ctx = Ctx::new(auto.clone());
+    let limits = Limits { per_target_day: 1, ..Limits::default() };
+    let mut rig = GateRig::open_on(&ctx, Arc::new(MemoryJournal::new()), limits).await.unwrap();
+    let (step, _) = rig.permit(&Still, &still_call("web"), 1_000).await.unwrap();
+    let before = ctx.now();
+    auto.manual().advance(Duration::from_secs(2 * 86_400));
+    let later = ctx.now();
+    auto.manual().reboot(ir_core::BootId::new("next"), before.mono_ns);
+    for (proved, left) in [(true, 1), (false, 0)] {
+        let mut state = rig.gate().state().clone();
+        if proved {
+            state.fold_body(&Body::Event(Event::Stopping), &later).unwrap();
+        }
+        let (holder, epoch, journal) = (PartName::literal("next"), state.epoch() + 1, state.journal().unwrap());
+        let claimed = Body::Gate(GateFact::Claimed { holder, epoch, journal });
+        state.fold_body(&claimed, &ctx.now()).unwrap();
+        let entry = state.step(&step).unwrap();
+        let allowed = ir_core::kernel::allowances(&state, entry, &ctx.now());
+        assert_eq!(allowed.iter().find(|one| one.rule == "budget_target").unwrap().left, left, "proved: {proved}");
+    }
 }
