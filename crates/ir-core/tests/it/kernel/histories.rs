@@ -246,6 +246,9 @@ impl World {
         let taken = next.fold(&record).is_ok();
         if taken {
             self.state = next;
+            // A record proves what is too old to count, whatever boots follow.
+            let (boot, now) = self.stamp();
+            self.model.sends.retain(|(_, (of, sent))| *of != boot || *sent >= now.saturating_sub(DAY_NS));
         }
         taken
     }
