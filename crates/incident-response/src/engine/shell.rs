@@ -190,6 +190,10 @@ impl Shell {
                 () = &mut stop => {
                     // Before the record, which waits for the journal.
                     self.effects_stop.stop();
+                    // What was read and lost since the last record counts.
+                    if let Some((gathered, _)) = self.work.quiet.take() {
+                        self.take(Event::Observed(gathered)).await?;
+                    }
                     return self.take(Event::Stopping).await;
                 }
                 Some(ended) = sight.observing.join_next() => self.observer_ended(ended).await?,
