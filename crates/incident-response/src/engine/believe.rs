@@ -4,9 +4,15 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use ir_core::journal::{CarriedOver, Fact};
-use ir_core::{Incident, IncidentId, IncidentState, Severity, kernel};
+use ir_core::{Incident, IncidentId, IncidentState, PlanId, Severity, StepRef, StepState, kernel};
 
 use super::machine::{IncidentRun, Machine};
+
+/// The highest number in the names of an incident's plans that the kernel still has: names go on behind it.
+fn plans_so_far(kernel: &kernel::State, id: &IncidentId) -> u32 {
+    let number = |plan: &PlanId| plan.as_str().rsplit_once("/p")?.1.parse().ok();
+    kernel.plans_of(id).filter_map(|(plan, _)| number(plan)).max().unwrap_or(0)
+}
 
 impl Machine {
     /// Takes the kernel's state and the open incidents as they are recorded. What is known of an incident beside that (its anomalies,
@@ -48,6 +54,7 @@ impl Machine {
                 digest.is_some() && digest == self.kernel.plan(&plan.id).map(|entry| entry.digest)
             };
             run.run = run.run.take().filter(|plan| accepted(&plan.plan));
+            run.plans = run.plans.max(plans_so_far(&self.kernel, id));
             self.n_incidents = self.n_incidents.max(id.number().unwrap_or(0));
         }
         self.doubt = Some(because.to_owned());
@@ -70,7 +77,8 @@ impl Machine {
                 changes: Vec::new(),
                 classification: None,
             };
-            self.incidents.insert(id.clone(), IncidentRun::new(incident, now.clone()));
+            let plans = plans_so_far(&self.kernel, id);
+            self.incidents.insert(id.clone(), IncidentRun { plans, ..IncidentRun::new(incident, now.clone()) });
             let (anomalies, onset, because) = (Vec::new(), open.onset, because.clone());
             self.fact(Fact::IncidentOpened { incident: id.clone(), anomalies, onset, because: vec![because.clone()] });
             self.move_incident(id, IncidentState::HandedOver, because);
@@ -81,9 +89,27 @@ impl Machine {
     pub(crate) fn settle_doubt(&mut self) {
         let Some(because) = self.doubt.take() else { return };
         self.degraded("the start", because.clone());
+        // No undo that was not sent, and no repetition: what this version believes of these plans is wrong.
+        let plans: Vec<PlanId> = self.kernel.plans().map(|(id, _)| id.clone()).collect();
+        self.isolated.extend(plans);
         let ids: Vec<IncidentId> = self.incidents.keys().cloned().collect();
         for id in ids {
             self.leave_to_person(&id, &because, false);
+        }
+        // Of a plan that this version does not have nobody would end a step: what was not sent is given up, and of what is in flight a
+        // person says what became of it.
+        let open = self.kernel.steps().filter(|(_, entry)| !entry.state.is_terminal());
+        let open: Vec<(StepRef, StepState)> = open.map(|(step, entry)| (step, entry.state)).collect();
+        for (step, state) in open {
+            let to = match state {
+                _ if self.run_of(&step).is_some() => continue,
+                StepState::Compensating => StepState::RollbackFailed,
+                StepState::Intent => StepState::Unknown,
+                _ if state.is_unsent() => StepState::Cancelled,
+                // It is in place, and `settle` ends it.
+                _ => continue,
+            };
+            self.move_step(&step, to, because.clone());
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use ir_core::journal::{CarriedOver, Event, GateFact, Journal, carried_over};
+use ir_core::journal::{CarriedOver, Event, Journal, ReadFrom, carried_over};
 use ir_core::kernel::{APPEND_WITHIN_MS, GateConfig};
 use ir_core::{Clock, Ctx, Error, ErrorKind, Gate, PartName, Result};
 
@@ -33,6 +33,9 @@ use super::machine::{Machine, bodies};
 /// # }
 /// ```
 pub async fn carry_over(ctx: &Ctx, old: &dyn Journal, new: Arc<dyn Journal>, holder: PartName) -> Result<CarriedOver> {
+    if !new.read(ctx, &ReadFrom { seq: 1, max: 1 }).await?.records.is_empty() {
+        return Err(Error::new(ErrorKind::Conflict, "carry over", "the new journal is not empty"));
+    }
     let carried = carried_over(ctx, old).await?;
     let clock: Arc<dyn Clock> = ctx.clock().clone();
     let config = GateConfig {
@@ -43,21 +46,9 @@ pub async fn carry_over(ctx: &Ctx, old: &dyn Journal, new: Arc<dyn Journal>, hol
         lease_ttl_ms: 1_000,
         append_within_ms: APPEND_WITHIN_MS,
     };
-    let (mut records, mut machine) = (0, Machine::new());
-    let mut gate = Gate::open(ctx, config, |record| {
-        records += 1;
-        if let ir_core::journal::Body::Gate(fact @ GateFact::Claimed { .. }) = &record.body {
-            machine.absorb(&record.at, fact);
-        }
-        Ok(())
-    })
-    .await?;
-    if records > 1 {
-        let message = format!("the new journal has {records} records already");
-        return Err(Error::new(ErrorKind::Conflict, "carry over", message));
-    }
-    let (at, event) = (ctx.now(), Event::CarriedOver(Box::new(carried.clone())));
-    let output = machine.apply(&at, &event)?;
-    gate.append(ctx, &at, bodies(event, &output.facts)).await?;
+    // In one append with the claim: a journal that is there without what it must not forget would act on its own.
+    let (mut machine, event) = (Machine::new(), Event::CarriedOver(Box::new(carried.clone())));
+    let output = machine.apply(&ctx.now(), &event)?;
+    Gate::open_with(ctx, config, |_| Ok(()), bodies(event, &output.facts)).await?;
     Ok(carried)
 }

@@ -413,6 +413,9 @@ impl Machine {
             self.timers.stop_text(timer);
         }
         let Some(waiting) = command.and_then(|id| self.outstanding.remove(id)) else { return };
+        if let Command::Correlate { anomalies } = &waiting.command {
+            return self.correlate_alone(anomalies);
+        }
         if let Command::Diagnose { incident, .. } | Command::Classify { incident } | Command::Plan { incident, .. } =
             waiting.command
         {
@@ -658,6 +661,9 @@ impl Machine {
         self.settle_doubt();
         self.recover_steps();
         self.await_forgotten(forgetful);
+        // It may be another correlator, or another topology.
+        self.uncorrelated = true;
+        self.correlate();
     }
 
     /// What a person or an earlier call of this machine may be told of a call.

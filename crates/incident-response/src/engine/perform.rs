@@ -105,9 +105,10 @@ fn concerned(topology: &Topology, incident: &Incident) -> BTreeSet<EntityId> {
 }
 
 impl Job {
-    /// Whether it only computes, for as long as there is much to look at.
+    /// Whether it only thinks about one incident: there may be as many as there are incidents. The correlator is asked about all at once,
+    /// and what is new must not wait behind what is old.
     pub(crate) const fn thinks(&self) -> bool {
-        matches!(self, Self::Correlate(_) | Self::Diagnose { .. } | Self::Classify(_) | Self::Plan(_))
+        matches!(self, Self::Diagnose { .. } | Self::Classify(_) | Self::Plan(_))
     }
 }
 

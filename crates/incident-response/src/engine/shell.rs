@@ -586,7 +586,7 @@ impl Shell {
         // What fails on, and what goes on losing signals, is recorded when it begins, and then with the quiet cycles.
         let lost = round.polls.iter().filter(|poll| poll.dropped > 0).map(|poll| format!("lost {}", poll.source));
         let bad = round.failures.iter().map(|failure| format!("{:?} {}", failure.kind, failure.component)).chain(lost);
-        let mut news = false;
+        let mut news = !round.quarantined.is_empty();
         for bad in bad.collect::<Vec<_>>() {
             let told = self.work.told.get(&bad).is_some_and(|at| now.saturating_sub(*at) < QUIET_CYCLES_NS);
             news |= !told;
@@ -636,7 +636,9 @@ impl Shell {
             }
         }
         let left = match self.leave().await {
-            Ok(()) if self.work.since_checkpoint > 0 && !self.gate.is_broken() => self.checkpoint().await,
+            Ok(()) if self.work.since_checkpoint > 0 && !self.gate.is_broken() && self.machine.doubt.is_none() => {
+                self.checkpoint().await
+            }
             left => left,
         };
         if let Err(error) = left {

@@ -268,3 +268,23 @@ fn an_hour_is_an_hour_on_one_boot_and_by_the_wall_clock_between_two() {
     assert!(machine.dropped_lately(&at(3_609, "b")));
     assert!(!machine.dropped_lately(&at(3_610, "b")));
 }
+
+/// The answer of the correlator leads to an illegal fact.
+fn at_the_correlation(_: &Machine, event: Option<&Event>, _: Option<&GateFact>) -> Option<Fact> {
+    let correlated = matches!(event, Some(Event::Reported { report: ir_core::journal::Report::Correlated { .. }, .. }));
+    let step = StepRef { plan: "ghost".parse().unwrap(), step: "ghost".parse().unwrap() };
+    correlated.then(|| backwards(step))
+}
+
+/// What the dropped answer would have said is not lost: one incident an entity, as when the correlator fails.
+#[tokio::test(start_paused = true)]
+async fn what_waited_for_a_dropped_answer_of_the_correlator_is_asked_about_again() {
+    let (world, clock, journal) = fresh();
+    let engine = start(&world, &clock, &journal, &[at_the_correlation]).await;
+    tokio::time::sleep(Duration::from_secs(3_600)).await;
+    let opened = engine.handle.status().incidents.len();
+    engine.stop().await;
+    let records = all_records(&journal, &clock).await;
+    assert_eq!(dropped(&records).len(), 1);
+    assert_eq!(opened, 1, "`middle` has been sick for an hour, and there is no incident");
+}

@@ -16,6 +16,7 @@ mod journal;
 mod judging;
 mod pace;
 mod plans;
+mod restarts;
 mod sinks;
 mod snapshots;
 mod soundness;

@@ -8,7 +8,7 @@ use incident_response::plan::plan::Playbooks;
 use crate::world::*;
 
 /// Three steps on three services; the last waits for signals that never come back. Listed in the order `ids`.
-fn playbook(ids: [&str; 3]) -> Playbooks {
+pub(crate) fn playbook(ids: [&str; 3]) -> Playbooks {
     let step = |id: &str| {
         let (target, after, verification) = match id {
             "a" => {

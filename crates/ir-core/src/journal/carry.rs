@@ -11,6 +11,7 @@ use super::{Journal, ReadFrom};
 use crate::ctx::Ctx;
 use crate::entity::EntityId;
 use crate::error::{Error, ErrorKind, Result};
+use crate::execution::Reversibility;
 use crate::id::{Digest, IncidentId, PlanId, StepId, StepRef};
 use crate::incident::IncidentState;
 use crate::kernel::StepState;
@@ -42,7 +43,8 @@ pub struct CarriedOver {
     pub halted: Option<Halted>,
     /// Changes of the last day.
     pub changes: Vec<CarriedChange>,
-    /// Steps whose effects are in place, in flight, or not known. Each is for a person: see `settle`.
+    /// Steps of which it is not known what became, and those done for an incident that is open and not taken back. Each is for a person:
+    /// see `settle`.
     pub steps: Vec<CarriedStep>,
     /// The highest number of an incident: names go on behind it.
     #[serde(with = "crate::wire::int53")]
@@ -179,6 +181,7 @@ impl Reader {
 
     /// `None` when something that matters cannot be read.
     fn take(&mut self, body: &Value, at: &Moment) -> Option<()> {
+        self.pass(at);
         let kind = |of: &str| body[of]["type"].as_str().unwrap_or_default();
         let (fact, gate, event) = (&body["fact"], &body["gate"], &body["event"]);
         match (kind("event"), kind("fact"), kind("gate")) {
@@ -219,6 +222,17 @@ impl Reader {
         Some(())
     }
 
+    /// As the kernel counts: after a new boot every change counts as made at its start, and what a record of the same boot proves to be
+    /// older than a day is forgotten.
+    fn pass(&mut self, at: &Moment) {
+        if self.last.as_ref().is_some_and(|last| last.boot != at.boot) {
+            for change in &mut self.changes {
+                change.at = at.clone();
+            }
+        }
+        self.changes.retain(|change| at.mono_since(&change.at).is_none_or(|ns| ns < DAY_NS));
+    }
+
     fn take_plan(&mut self, fact: &Value) -> Option<()> {
         let (plan, incident) = (read::<PlanId>(&fact["plan"], "id")?, read::<IncidentId>(&fact["plan"], "incident")?);
         let terms: Vec<StepTerms> = read(fact, "terms")?;
@@ -246,23 +260,27 @@ impl Reader {
     }
 
     fn finish(self) -> Result<CarriedOver> {
-        let Some(last) = self.last else {
+        if self.last.is_none() {
             return Err(Error::new(ErrorKind::NotFound, "carry over", "the journal is empty"));
-        };
-        let recent = |change: &CarriedChange| {
-            let by_wall = u64::try_from(last.wall.since(change.at.wall).as_nanos()).unwrap_or(u64::MAX);
-            last.mono_since(&change.at).unwrap_or(by_wall) < DAY_NS
+        }
+        // While its incident is open, what a plan did may still have to be taken back.
+        let in_place = |step: &CarriedStep| {
+            step.was == StepState::Done
+                && step.terms.changes_target
+                && step.terms.reversibility != Reversibility::Transient
+                && self.incidents.contains_key(&step.incident)
         };
         let open = |step: &CarriedStep| {
-            matches!(
-                step.was,
-                StepState::Intent
-                    | StepState::Applied
-                    | StepState::Verifying
-                    | StepState::Compensating
-                    | StepState::Unknown
-                    | StepState::RollbackFailed
-            )
+            in_place(step)
+                || matches!(
+                    step.was,
+                    StepState::Intent
+                        | StepState::Applied
+                        | StepState::Verifying
+                        | StepState::Compensating
+                        | StepState::Unknown
+                        | StepState::RollbackFailed
+                )
         };
         Ok(CarriedOver {
             format: self.format,
@@ -270,8 +288,8 @@ impl Reader {
             head: self.head,
             token: self.token,
             halted: self.halted,
-            changes: self.changes.into_iter().filter(recent).collect(),
-            steps: self.steps.into_values().filter(open).collect(),
+            changes: self.changes,
+            steps: self.steps.values().filter(|step| open(step)).cloned().collect(),
             last_incident: self.last_incident,
             incidents: self.incidents.into_values().collect(),
         })

@@ -108,11 +108,24 @@ impl Gate {
     /// # Errors
     ///
     /// Those of the journal; `Conflict` when another holder has the lease; `InvalidInput` when a record is illegal.
-    pub async fn open(
+    pub async fn open(ctx: &Ctx, config: GateConfig, seen: impl FnMut(&Record) -> Result<()> + Send) -> Result<Self> {
+        Self::open_with(ctx, config, seen, Vec::new()).await
+    }
+
+    /// The same, with `first` in the append of the claim: what must be there as soon as the journal is.
+    ///
+    /// # Errors
+    ///
+    /// As for [`open`](Self::open); `InvalidInput` when one of `first` is illegal, or something that only the gate writes. The journal
+    /// is as before then.
+    pub async fn open_with(
         ctx: &Ctx,
         config: GateConfig,
         mut seen: impl FnMut(&Record) -> Result<()> + Send,
+        first: Vec<Body>,
     ) -> Result<Self> {
+        only_given(&first)?;
+        let after_claim = first;
         let before = config.clock.now();
         let holder = Holder { name: config.name.clone(), ttl_ms: config.lease_ttl_ms };
         let lease = timed(&config, config.journal.claim(ctx, &holder)).await?;
@@ -130,6 +143,7 @@ impl Gate {
         let holder = gate.config.name.clone();
         let journal = gate.state.journal().unwrap_or_else(|| journal_id(&holder, &at));
         first.push(GateFact::Claimed { holder, epoch: lease.epoch, journal }.into());
+        first.extend(after_claim);
         for record in gate.write(ctx, &at, first).await?.0 {
             seen(&record)?;
         }
@@ -251,9 +265,7 @@ impl Gate {
     /// `InvalidInput` for an illegal record: nothing is written, and the gate goes on. Any error of the journal, and `Timeout` when it
     /// does not answer within `append_within_ms`: the result is unknown, and this gate writes nothing any more.
     pub async fn append(&mut self, ctx: &Ctx, at: &Moment, bodies: Vec<Body>) -> Result<(Vec<Record>, Receipt)> {
-        if bodies.iter().any(|body| matches!(body, Body::Gate(_) | Body::Spilled { .. })) {
-            return Err(Error::new(ErrorKind::InvalidInput, "gate", "only the gate writes what the gate does"));
-        }
+        only_given(&bodies)?;
         self.write(ctx, at, bodies).await
     }
 
@@ -440,6 +452,13 @@ impl Gate {
             self.switch.lease_until_mono_ns.load(Ordering::SeqCst).saturating_sub(self.config.clock.now().mono_ns);
         if left < self.config.lease_ttl_ms.saturating_mul(1_000_000) / 2 { self.renew(ctx).await } else { Ok(()) }
     }
+}
+
+fn only_given(bodies: &[Body]) -> Result<()> {
+    if bodies.iter().any(|body| matches!(body, Body::Gate(_) | Body::Spilled { .. })) {
+        return Err(Error::new(ErrorKind::InvalidInput, "gate", "only the gate writes what the gate does"));
+    }
+    Ok(())
 }
 
 /// The name of a journal that begins now. Two that begin at the same nanosecond of one boot under one name would share it, and such

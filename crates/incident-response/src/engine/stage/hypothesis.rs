@@ -11,7 +11,6 @@ use ir_plan::classification::UNKNOWN;
 
 use crate::engine::command::Command;
 use crate::engine::machine::{IncidentRun, Machine};
-use crate::engine::stage::incident::near;
 use crate::engine::timer::TimerKey;
 
 impl Machine {
@@ -35,7 +34,6 @@ impl Machine {
         }
         run.diagnoses += 1;
         run.grew = false;
-        Arc::make_mut(&mut run.incident).changes = near(&self.changes);
         let hypothesis = HypothesisId::of(id, run.diagnoses);
         self.command(Command::Diagnose { incident: id.clone(), hypothesis });
     }

@@ -62,6 +62,14 @@ impl Machine {
         self.correlate();
     }
 
+    /// The incident carries the changes near it, as they are known now.
+    fn note_changes(&mut self, id: &IncidentId) {
+        let changes = near(&self.changes);
+        if let Some(run) = self.incidents.get_mut(id).filter(|run| run.incident.changes != changes) {
+            Arc::make_mut(&mut run.incident).changes = changes;
+        }
+    }
+
     fn await_incident(&mut self, anomaly: Anomaly) {
         self.uncorrelated = true;
         let ignored = self.pending.get(&anomaly.id).and_then(|known| known.ignored.clone());
@@ -93,6 +101,9 @@ impl Machine {
         if known != *self.changes {
             self.changes = Arc::new(known);
             self.uncorrelated = true;
+            // A change is rare, and whoever has an incident must see it.
+            let open: Vec<IncidentId> = self.incidents.keys().cloned().collect();
+            open.iter().for_each(|id| self.note_changes(id));
         }
     }
 
@@ -128,6 +139,7 @@ impl Machine {
             ended.push(anomaly.id.to_string());
         }
         if !ended.is_empty() {
+            self.uncorrelated = true;
             let because = format!("its detectors started anew and did not report again: {}", ended.join(", "));
             self.degraded(format!("anomalies of {id}"), because);
             self.watch_quiet(id);
@@ -269,7 +281,6 @@ impl Machine {
         let incident = Arc::make_mut(&mut run.incident);
         incident.onset = anomalies.iter().map(|a| a.onset).fold(incident.onset, std::cmp::Ord::min);
         incident.anomalies.extend(anomalies);
-        incident.changes = near(&self.changes);
         self.homes.extend(ids.iter().map(|anomaly| (anomaly.clone(), id.clone())));
         self.uncorrelated = true;
         self.fact(Fact::IncidentGrew { incident: id.clone(), anomalies: ids, because });
@@ -460,6 +471,6 @@ impl Machine {
 }
 
 /// The newest changes, oldest first.
-pub(crate) fn near(changes: &[Change]) -> Vec<Change> {
+fn near(changes: &[Change]) -> Vec<Change> {
     changes[changes.len().saturating_sub(MAX_INCIDENT_CHANGES)..].to_vec()
 }
