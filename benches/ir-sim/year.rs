@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use incident_response::adapters::SystemClock;
@@ -336,7 +336,7 @@ async fn look_in(folder: &Path, journal: &MemoryJournal, days: u64) -> Fallible<
     }
     let bytes = size(folder)?;
     let (builder, _) = house()?;
-    let begun = Instant::now();
+    let begun = tokio::time::Instant::now();
     let engine = builder.journal(FileJournal::open(folder)?).build()?.open().await?;
     let start = begun.elapsed();
     drop(engine);
