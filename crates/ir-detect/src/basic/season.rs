@@ -45,8 +45,8 @@ impl Season {
     /// Learns how far off the level a value was; `spread` is what is usual.
     pub(super) fn learn(&mut self, hour: usize, off: f32, spread: f32) {
         let Some(slot) = self.hours.get_mut(hour) else { return };
-        let cap = ERROR_CAP * spread;
-        let off = off.clamp(-cap, cap);
+        let cap = (ERROR_CAP * spread).abs();
+        let off = off.max(-cap).min(cap);
         if self.seen & (1 << hour) == 0 {
             self.seen |= 1 << hour;
             *slot = off;

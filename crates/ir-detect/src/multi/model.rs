@@ -214,7 +214,7 @@ impl Metric {
         self.range = Some([low.min(value), high.max(value)]);
         let most = CLIP_MOVED * self.variance.max(0.0).sqrt() + f64::MIN_POSITIVE;
         let distance = value - self.mean;
-        let distance = if young { distance } else { distance.clamp(-most, most) };
+        let distance = if young { distance } else { crate::stats::within(distance, most) };
         self.mean += rate * distance;
         self.variance = (1.0 - rate) * (self.variance + rate * distance * distance);
     }

@@ -50,7 +50,7 @@ impl Linear {
         let error_cap = (error_cap * per_scale).max(0.0);
         let gain: [f64; INPUTS] = std::array::from_fn(|row| dot(&self.covariance[row], &inputs));
         let per_total = (FORGET + dot(&inputs, &gain)).recip();
-        let error = (answer - dot(&self.weights, &inputs)).clamp(-error_cap, error_cap);
+        let error = crate::stats::within(answer - dot(&self.weights, &inputs), error_cap);
         for (row, by) in gain.iter().enumerate() {
             let step = by * per_total;
             self.weights[row] += step * error;

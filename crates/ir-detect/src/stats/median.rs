@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::within;
+
 /// The running median of a stream, by steps towards each value.
 ///
 /// Stochastic approximation of the quantile (H. Robbins, S. Monro 1951, doi:10.1214/aoms/1177729586), the step tied to the mean
@@ -34,7 +36,7 @@ impl RunningMedian {
         let distance = (value / 2.0 - self.median / 2.0).clamp(-f64::MAX / 4.0, f64::MAX / 4.0) * 2.0;
         self.deviation += rate * (distance.abs() - self.deviation);
         let step = self.deviation * rate * STEP;
-        self.median += distance.clamp(-step, step);
+        self.median += within(distance, step);
     }
 
     /// The median; `None` before the first value.

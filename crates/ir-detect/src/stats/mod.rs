@@ -27,6 +27,7 @@ pub(crate) use packed::{octets, singles};
 pub use quantile::bucket_quantile;
 pub use random::Random;
 pub use ring::Ring;
+pub(crate) use robust::within;
 pub use robust::{Floors, Location, mad, median};
 pub use surprise::{binomial_surprise, gaussian_surprise, score_of};
 pub(crate) use tail::{Sided, growth};

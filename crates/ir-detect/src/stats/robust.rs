@@ -95,6 +95,12 @@ impl Location {
     }
 }
 
+/// `value`, at most `most` away from 0. Unlike `f64::clamp` it stands whatever a restored state says: the sign of `most` does not
+/// matter, and where it is NaN the value stays.
+pub(crate) fn within(value: f64, most: f64) -> f64 {
+    value.max(-most.abs()).min(most.abs())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
