@@ -252,11 +252,11 @@ impl Machine {
 
     /// What people are asked now.
     pub fn requests(&self) -> impl Iterator<Item = &ApprovalRequest> {
-        self.incidents
-            .values()
-            .filter_map(|run| run.run.as_ref())
-            .flat_map(|run| run.asks.values())
-            .map(|ask| &ask.request)
+        // By plan, because there are fewer plans than incidents.
+        let run_of = |(id, entry): (&PlanId, &kernel::PlanEntry)| {
+            self.incidents.get(&entry.incident)?.run.as_ref().filter(|run| run.plan.id == *id)
+        };
+        self.kernel.plans().filter_map(run_of).flat_map(|run| run.asks.values()).map(|ask| &ask.request)
     }
 
     /// What that passes with time keeps a step from being sent.

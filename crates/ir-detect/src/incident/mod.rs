@@ -58,7 +58,7 @@ impl CorrelatorConfig {
 /// has changed. What is left is ignored *for now*: the
 /// caller asks again, with the newer reports, as long as the anomaly goes on.
 ///
-/// Quadratic in the entities that have anomalies without an incident, with a test of one bit for each pair.
+/// Quadratic in the entities that have anomalies, with one bit for each pair.
 #[derive(Debug, Default)]
 pub struct StandardCorrelator {
     config: CorrelatorConfig,
@@ -217,11 +217,10 @@ impl StandardCorrelator {
             }
         };
         let always = |_: Timestamp| true;
-        let places: Vec<usize> = by_entity.keys().copied().collect();
-        for (i, a) in places.iter().enumerate() {
-            chain(&mut sets, &by_entity[a], &always);
-            for b in places[i + 1..].iter().filter(|b| seen.are_related(*a, **b)) {
-                let mut both = [by_entity[a].as_slice(), by_entity[b].as_slice()].concat();
+        for (place, members) in &by_entity {
+            chain(&mut sets, members, &always);
+            for below in seen.below(*place).filter_map(|below| by_entity.get(&below)) {
+                let mut both = [members.as_slice(), below.as_slice()].concat();
                 by_onset(&mut both);
                 chain(&mut sets, &both, &always);
             }
@@ -308,6 +307,22 @@ impl<'a> Seen<'a> {
     /// The number of an entity of the input.
     fn place(&self, entity: &EntityId) -> usize {
         self.places.get(entity).copied().unwrap_or(usize::MAX)
+    }
+
+    /// The numbers of those that it depends on.
+    fn below(&self, place: usize) -> impl Iterator<Item = usize> + '_ {
+        let row = self.below.get(place).map(Vec::as_slice).unwrap_or_default();
+        row.iter().enumerate().flat_map(|(word, bits)| {
+            let mut bits = *bits;
+            std::iter::from_fn(move || {
+                let bit = bits.trailing_zeros() as usize;
+                // The lowest bit is taken out.
+                (bits != 0).then(|| {
+                    bits &= bits - 1;
+                    word * 64 + bit
+                })
+            })
+        })
     }
 
     fn are_related(&self, a: usize, b: usize) -> bool {
