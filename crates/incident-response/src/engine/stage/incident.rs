@@ -20,6 +20,8 @@ const MAX_CHANGES: usize = 512;
 const MAX_INCIDENT_CHANGES: usize = 32;
 /// Anomalies an incident holds. Those that are over make room first; for what is left out there is one note an incident.
 const MAX_INCIDENT_ANOMALIES: usize = 1024;
+/// Incidents that one answer of the correlator opens.
+const MAX_OPENED: usize = 256;
 /// Anomalies that wait for an incident; the oldest names are dropped first, and that is noted.
 const MAX_PENDING: usize = 4096;
 
@@ -177,7 +179,9 @@ impl Machine {
                 }
             }
         }
-        for members in opening.values() {
+        // The others stay pending and are asked about again, so that no single event keeps everybody waiting.
+        self.uncorrelated |= opening.len() > MAX_OPENED;
+        for members in opening.values().take(MAX_OPENED) {
             self.open(members, None);
         }
         for (incident, members) in following {
