@@ -6,22 +6,13 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use incident_response::core::journal::{
-    Appended, Batch, Blob, Body, Chain, EncodedRecord, Event, Fact, GateFact, Holder, Journal, Lease, Page, ReadFrom,
+    Appended, Batch, Body, EncodedRecord, Event, Fact, Holder, Journal, Lease, Page, ReadFrom,
 };
 use incident_response::core::*;
 use incident_response::detect::{CorrelatorConfig, StandardCorrelator};
-use incident_response::{Builder, EngineSettings};
 
 use crate::hostile::{Says, anomaly, part};
 use crate::world::*;
-
-fn settings() -> EngineSettings {
-    EngineSettings { settle_ms: 300, rediagnose_ms: 300, quiet_ms: 1_500, ..EngineSettings::default() }
-}
-
-fn is_checkpoint(record: &Record) -> bool {
-    matches!(record.body, Body::Gate(GateFact::Checkpoint(_)))
-}
 
 /// Counts what is read, and may change what is told.
 #[derive(Debug, Clone)]
@@ -66,12 +57,6 @@ impl Journal for Watched {
     }
 }
 
-/// Lets an engine run for so long.
-async fn live(builder: Builder, secs: u64) {
-    let engine = builder.build().unwrap().open().await.unwrap();
-    engine.run_until(tokio::time::sleep(Duration::from_secs(secs))).await.unwrap();
-}
-
 #[tokio::test(start_paused = true)]
 async fn a_start_reads_from_the_newest_checkpoint_on() {
     let (world, clock, journal) = (World::new(RecoveryClass::Keyed), SimClock::new(), MemoryJournal::new());
@@ -80,7 +65,7 @@ async fn a_start_reads_from_the_newest_checkpoint_on() {
         run_until(responder(&world, &clock, &journal, "act"), &clock, closed).await;
     }
     let all = all_records(&journal, &clock).await;
-    assert!(all.last().is_some_and(is_checkpoint), "an orderly end leaves a checkpoint");
+    assert!(all.last().is_some_and(|record| is_checkpoint(&record.body)), "an orderly end leaves a checkpoint");
     let watched = Watched::new(&journal);
     let engine = responder(&world, &clock, &watched, "act").build().unwrap().open().await.unwrap();
     assert_eq!(watched.read.load(Ordering::SeqCst), 1, "only the checkpoint, {} records are there", all.len());
@@ -112,24 +97,6 @@ async fn damage_before_the_checkpoint_halts_all_effects() {
     assert_eq!(world.effects(), []);
 }
 
-/// Writes a journal anew with some of its bodies changed: as another version of the library would have written it.
-async fn rewritten(journal: &MemoryJournal, clock: &SimClock, mut change: impl FnMut(&mut Body)) -> MemoryJournal {
-    let ctx = Ctx::new(Arc::new(clock.clone()));
-    let (copy, mut chain) = (MemoryJournal::new(), Chain::default());
-    let holder = Holder { name: PartName::literal("writer"), ttl_ms: 1 };
-    let lease = copy.claim(&ctx, &holder).await.unwrap();
-    for record in all_records(journal, clock).await.into_iter().filter(|record| !is_checkpoint(record)) {
-        let mut body = record.body;
-        change(&mut body);
-        let expected_seq = chain.next_seq();
-        let (_, records, blobs): (_, Vec<EncodedRecord>, Vec<Blob>) = chain.encode(&record.at, vec![body]).unwrap();
-        let batch = Batch { expected_seq, epoch: lease.epoch, checkpoint: false, blobs, records };
-        copy.append(&ctx, &batch).await.unwrap();
-    }
-    tokio::time::advance(Duration::from_secs(20)).await;
-    copy
-}
-
 #[tokio::test(start_paused = true)]
 async fn other_words_for_the_same_are_no_reason_to_refuse_a_journal() {
     let (world, clock, journal) = (World::new(RecoveryClass::Keyed), SimClock::new(), MemoryJournal::new());
@@ -137,7 +104,7 @@ async fn other_words_for_the_same_are_no_reason_to_refuse_a_journal() {
     world.fall_sick("middle");
     die_after(responder(&world, &clock, &journal, "act"), 40).await;
     let mut changed = 0;
-    let old = rewritten(&journal, &clock, |body| {
+    let old = rewritten(&journal, &clock, false, |body| {
         if let Body::Fact(Fact::StepMoved { because, .. } | Fact::IncidentMoved { because, .. }) = body {
             *because = format!("because {because}");
             changed += 1;
@@ -161,7 +128,7 @@ async fn where_a_version_decides_otherwise_the_records_are_true_and_people_get_w
     die_after(responder(&world, &clock, &journal, "act"), 40).await;
     let before = world.effects().len();
     // The other version named no suspect, and closed nothing for it.
-    let old = rewritten(&journal, &clock, |body| {
+    let old = rewritten(&journal, &clock, false, |body| {
         if let Body::Fact(Fact::HypothesisFormed { suspect, .. }) = body {
             *suspect = None;
         }
@@ -196,7 +163,7 @@ async fn weak_anomalies_that_go_on_are_asked_about_once() {
         .source(Eyes(world.clone()))
         .detector(detector)
         .executor(Hands(world.clone()))
-        .settings(settings());
+        .settings(quick_settings());
     live(builder, 3_600).await;
     let records = all_records(&journal, &clock).await;
     let n = |wanted: &dyn Fn(&Body) -> bool| records.iter().filter(|record| wanted(&record.body)).count();
@@ -220,7 +187,7 @@ async fn a_failure_that_comes_and_goes_is_not_recorded_each_time() {
         }
     });
     let builder = bare(&world, &clock, &journal, "act").executor(Hands(world.clone()));
-    live(builder.source(flapping).settings(settings()), 3_600).await;
+    live(builder.source(flapping).settings(quick_settings()), 3_600).await;
     let (mut observed, mut dropped) = (0, 0);
     for record in all_records(&journal, &clock).await {
         if let Body::Event(Event::Observed(seen)) = record.body {
@@ -243,7 +210,7 @@ async fn a_configuration_that_stays_the_same_is_stored_once() {
     let mut sizes = Vec::new();
     for _ in 0..4 {
         let builder = bare(&world, &clock, &journal, "act").executor(Hands(world.clone()));
-        let builder = builder.source(Eyes(world.clone())).topology(large.clone()).settings(settings());
+        let builder = builder.source(Eyes(world.clone())).topology(large.clone()).settings(quick_settings());
         live(builder, 20).await;
         let ctx = Ctx::new(Arc::new(clock.clone()));
         let page = journal.read(&ctx, &ReadFrom { seq: 1, max: usize::MAX }).await.unwrap();
@@ -269,7 +236,7 @@ async fn of_format_1(journal: &MemoryJournal, clock: &SimClock) -> MemoryJournal
     let lease = old.claim(&ctx, &Holder { name: PartName::literal("old"), ttl_ms: 1 }).await.unwrap();
     let mut prev = Digest::ZERO;
     for (seq, record) in
-        (1..).zip(all_records(journal, clock).await.into_iter().filter(|record| !is_checkpoint(record)))
+        (1..).zip(all_records(journal, clock).await.into_iter().filter(|record| !is_checkpoint(&record.body)))
     {
         let mut text = serde_json::to_value(&record).unwrap();
         text["v"] = 1.into();

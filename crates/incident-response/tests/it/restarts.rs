@@ -4,55 +4,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use incident_response::core::journal::{
-    Batch, Blob, Body, Chain, Content, EncodedRecord, Event, Fact, GateFact, Holder, Journal,
-};
+use incident_response::EngineSettings;
+use incident_response::core::journal::{Batch, Body, Chain, Content, Event, Fact, GateFact, Holder, Journal};
 use incident_response::core::*;
 use incident_response::detect::{CorrelatorConfig, StandardCorrelator};
-use incident_response::{Builder, EngineSettings};
 
 use crate::hostile::{Says, anomaly, part};
 use crate::world::*;
-
-fn settings() -> EngineSettings {
-    EngineSettings { settle_ms: 300, rediagnose_ms: 300, quiet_ms: 1_500, ..EngineSettings::default() }
-}
-
-async fn live(builder: Builder, secs: u64) {
-    let engine = builder.build().unwrap().open().await.unwrap();
-    engine.run_until(tokio::time::sleep(Duration::from_secs(secs))).await.unwrap();
-}
-
-fn is_checkpoint(body: &Body) -> bool {
-    matches!(body, Body::Gate(GateFact::Checkpoint(_)))
-}
-
-/// As in `journal.rs`, but checkpoints stay where `keep` says so.
-async fn rewritten(
-    journal: &MemoryJournal,
-    clock: &SimClock,
-    keep: bool,
-    mut change: impl FnMut(&mut Body),
-) -> MemoryJournal {
-    let ctx = Ctx::new(Arc::new(clock.clone()));
-    let (copy, mut chain) = (MemoryJournal::new(), Chain::default());
-    let holder = Holder { name: PartName::literal("writer"), ttl_ms: 1 };
-    let lease = copy.claim(&ctx, &holder).await.unwrap();
-    for record in all_records(journal, clock).await {
-        let mut body = record.body;
-        let checkpoint = is_checkpoint(&body);
-        if checkpoint && !keep {
-            continue;
-        }
-        change(&mut body);
-        let expected_seq = chain.next_seq();
-        let (_, records, blobs): (_, Vec<EncodedRecord>, Vec<Blob>) = chain.encode(&record.at, vec![body]).unwrap();
-        let batch = Batch { expected_seq, epoch: lease.epoch, checkpoint, blobs, records };
-        copy.append(&ctx, &batch).await.unwrap();
-    }
-    tokio::time::advance(Duration::from_secs(20)).await;
-    copy
-}
 
 /// A version that stores its state in another form decides everything as before, so the checkpoint that it cannot read is no other
 /// conclusion.
@@ -108,7 +66,7 @@ async fn a_start_with_another_correlator_asks_it_about_what_waits() {
             .source(Eyes(world.clone()))
             .detector(detector)
             .executor(Hands(world.clone()))
-            .settings(settings())
+            .settings(quick_settings())
     };
     live(builder(0.45), 30).await;
     tokio::time::advance(Duration::from_secs(20)).await;
@@ -121,6 +79,10 @@ async fn a_start_with_another_correlator_asks_it_about_what_waits() {
     );
 }
 
+fn is_intent(body: &Body) -> bool {
+    matches!(body, Body::Gate(GateFact::Intent(_)))
+}
+
 /// The version that wrote the journal made a plan that this one does not have. An attempt of that plan is in flight, and finds its end.
 #[tokio::test(start_paused = true)]
 async fn an_attempt_in_flight_whose_intention_this_version_would_not_make_is_settled_all_the_same() {
@@ -128,13 +90,7 @@ async fn an_attempt_in_flight_whose_intention_this_version_would_not_make_is_set
     world.lock().replies = vec![Reply::Never];
     world.lock().heals.clear();
     world.fall_sick("middle");
-    let engine = responder(&world, &clock, &journal, "act").build().unwrap().open().await.unwrap();
-    let mut news = engine.handle().records();
-    let running = tokio::spawn(engine.run_until(std::future::pending()));
-    while !matches!(news.recv().await.unwrap().body, Body::Gate(GateFact::Intent(_))) {}
-    tokio::task::yield_now().await;
-    running.abort();
-    let _ = running.await;
+    die_at(responder(&world, &clock, &journal, "act"), is_intent, 1).await;
     // The other version had another timeout for the step than this one makes of the same draft.
     let old = rewritten(&journal, &clock, false, |body| match body {
         Body::Fact(Fact::PlanAccepted { plan, digest, .. }) => {
@@ -163,13 +119,7 @@ async fn an_attempt_in_flight_of_a_plan_that_is_not_this_versions_is_settled_all
         world.lock().replies = vec![Reply::Never];
         world.lock().heals.clear();
         world.fall_sick("middle");
-        let engine = responder(&world, &clock, &journal, "act").build().unwrap().open().await.unwrap();
-        let mut news = engine.handle().records();
-        let running = tokio::spawn(engine.run_until(std::future::pending()));
-        while !matches!(news.recv().await.unwrap().body, Body::Gate(GateFact::Intent(_))) {}
-        tokio::task::yield_now().await;
-        running.abort();
-        let _ = running.await;
+        die_at(responder(&world, &clock, &journal, "act"), is_intent, 1).await;
         let old = rewritten(&journal, &clock, false, |body| {
             if let Body::Fact(Fact::PlanAccepted { plan, digest, .. }) = body {
                 plan.steps[0].expected_effect = "it should be well again".into();
@@ -219,7 +169,7 @@ async fn an_orderly_end_records_what_was_lost() {
         Says::This(Polled { dropped: 2, next: Cursor::new(at.mono_ns.to_string()), ..Polled::default() })
     });
     let builder = bare(&world, &clock, &journal, "act").executor(Hands(world.clone())).source(lossy);
-    let engine = builder.settings(settings()).build().unwrap().open().await.unwrap();
+    let engine = builder.settings(quick_settings()).build().unwrap().open().await.unwrap();
     let handle = engine.handle();
     engine.run_until(tokio::time::sleep(Duration::from_secs(240))).await.unwrap();
     let mut recorded = 0;
@@ -244,7 +194,7 @@ async fn a_quarantine_is_recorded_at_once() {
         .executor(Hands(world.clone()))
         .source(Eyes(world.clone()))
         .detector(broken)
-        .settings(settings());
+        .settings(quick_settings());
     let engine = builder.build().unwrap().open().await.unwrap();
     let (handle, mut news) = (engine.handle(), engine.handle().records());
     let running = tokio::spawn(engine.run_until(tokio::time::sleep(Duration::from_secs(400))));
@@ -278,12 +228,7 @@ async fn doubted_after(
     world.lock().heals.clear();
     world.lock().replies = replies;
     world.fall_sick("middle");
-    let engine = responder(&world, &clock, &journal, "act").build().unwrap().open().await.unwrap();
-    let mut news = engine.handle().records();
-    let running = tokio::spawn(engine.run_until(std::future::pending()));
-    while !last(&news.recv().await.unwrap().body) {}
-    running.abort();
-    let _ = running.await;
+    die_at(responder(&world, &clock, &journal, "act"), &last, 0).await;
     let calls = |world: &World| world.effects().iter().map(|e| e.call.to_string()).collect::<Vec<_>>();
     let before = calls(&world);
     // The engine may have gone on for a turn: what it wrote behind that record is left out.
@@ -355,7 +300,7 @@ async fn a_change_that_is_reported_late_stands_in_the_incident() {
     });
     let builder = responder(&world, &clock, &journal, "act")
         .source(late)
-        .settings(EngineSettings { quiet_ms: 60_000, ..settings() });
+        .settings(EngineSettings { quiet_ms: 60_000, ..quick_settings() });
     let engine = builder.build().unwrap().open().await.unwrap();
     let handle = engine.handle();
     engine.run_until(tokio::time::sleep(Duration::from_secs(80))).await.unwrap();
@@ -382,7 +327,7 @@ async fn a_doubt_writes_no_more_than_there_was() {
             .source(Eyes(world.clone()))
             .detector(detector)
             .executor(Hands(world.clone()))
-            .settings(EngineSettings { settle_ms: 600_000, ..settings() })
+            .settings(EngineSettings { settle_ms: 600_000, ..quick_settings() })
     };
     live(many(), 5).await;
     let old = rewritten(&journal, &clock, true, |body| {
@@ -396,7 +341,7 @@ async fn a_doubt_writes_no_more_than_there_was() {
     let size = |records: &[Record]| records.iter().map(|r| serde_json::to_vec(r).unwrap().len()).sum::<usize>();
     let before = size(&all_records(&old, &clock).await);
     let builder = bare(&world, &clock, &old, "act").source(Eyes(world.clone())).executor(Hands(world.clone()));
-    live(builder.settings(settings()), 2).await;
+    live(builder.settings(quick_settings()), 2).await;
     let after = size(&all_records(&old, &clock).await);
     assert!(after < 4 * before, "a journal of {before} bytes has {after} after one start");
 }
@@ -522,7 +467,7 @@ async fn a_new_fault_opens_its_incident_although_a_mass_waits_for_its_diagnosis(
         .source(Eyes(world.clone()))
         .detector(detector)
         .executor(Hands(world.clone()))
-        .settings(EngineSettings { checkpoint_every: 5_000, ..settings() });
+        .settings(EngineSettings { checkpoint_every: 5_000, ..quick_settings() });
     live(builder, 600).await;
     let opened = all_records(&journal, &clock).await.into_iter().find_map(|r| match &r.body {
         Body::Fact(Fact::IncidentOpened { anomalies, .. }) if anomalies.iter().any(|a| a.as_str() == "late") => {

@@ -5,7 +5,9 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use async_trait::async_trait;
 use incident_response::core::anomaly::Symptom;
-use incident_response::core::journal::{Body, Fact, Journal, ReadFrom, Record, Resolved};
+use incident_response::core::journal::{
+    Batch, Body, Chain, Fact, GateFact, Holder, Journal, ReadFrom, Record, Resolved,
+};
 use incident_response::core::*;
 use incident_response::plan::decision::Policy;
 use incident_response::plan::plan::Playbooks;
@@ -255,6 +257,61 @@ pub(crate) async fn die_after(builder: Builder, n: usize) -> bool {
     got_there
 }
 
+/// Quick, with everything else as it is by default.
+pub(crate) fn quick_settings() -> EngineSettings {
+    EngineSettings { settle_ms: 300, rediagnose_ms: 300, quiet_ms: 1_500, ..EngineSettings::default() }
+}
+
+/// Lets an engine run for so long.
+pub(crate) async fn live(builder: Builder, secs: u64) {
+    let engine = builder.build().unwrap().open().await.unwrap();
+    engine.run_until(tokio::time::sleep(std::time::Duration::from_secs(secs))).await.unwrap();
+}
+
+/// Runs a life that is killed after the record for which `last` says so, and so many turns of the runtime.
+pub(crate) async fn die_at(builder: Builder, last: impl Fn(&Body) -> bool, turns: usize) {
+    let engine = builder.build().unwrap().open().await.unwrap();
+    let mut news = engine.handle().records();
+    let running = tokio::spawn(engine.run_until(std::future::pending()));
+    while !last(&news.recv().await.unwrap().body) {}
+    for _ in 0..turns {
+        tokio::task::yield_now().await;
+    }
+    running.abort();
+    let _ = running.await;
+}
+
+pub(crate) fn is_checkpoint(body: &Body) -> bool {
+    matches!(body, Body::Gate(GateFact::Checkpoint(_)))
+}
+
+/// Writes a journal anew with some of its bodies changed, as another version of the library would have written it; with its
+/// checkpoints or without them.
+pub(crate) async fn rewritten(
+    journal: &MemoryJournal,
+    clock: &SimClock,
+    checkpoints: bool,
+    mut change: impl FnMut(&mut Body),
+) -> MemoryJournal {
+    let ctx = Ctx::new(Arc::new(clock.clone()));
+    let (copy, mut chain) = (MemoryJournal::new(), Chain::default());
+    let lease = copy.claim(&ctx, &Holder { name: PartName::literal("writer"), ttl_ms: 1 }).await.unwrap();
+    for record in all_records(journal, clock).await {
+        let mut body = record.body;
+        let checkpoint = is_checkpoint(&body);
+        if checkpoint && !checkpoints {
+            continue;
+        }
+        change(&mut body);
+        let expected_seq = chain.next_seq();
+        let (_, records, blobs) = chain.encode(&record.at, vec![body]).unwrap();
+        let batch = Batch { expected_seq, epoch: lease.epoch, checkpoint, blobs, records };
+        copy.append(&ctx, &batch).await.unwrap();
+    }
+    tokio::time::advance(std::time::Duration::from_secs(20)).await;
+    copy
+}
+
 /// Whether the incident found its end: healed, or in the hands of a person.
 pub(crate) fn ended(records: &[Record]) -> bool {
     closed(records) || handed_over(records)
@@ -263,7 +320,6 @@ pub(crate) fn ended(records: &[Record]) -> bool {
 /// What holds however hostile the parts were: no effect without an earlier intention of its key and token, every step at its
 /// end, no key with two effects, chain and replay sound.
 pub(crate) async fn assert_safe(world: &World, clock: &SimClock, journal: &dyn Journal, what: &str) {
-    use incident_response::core::journal::GateFact;
     let records = all_records(journal, clock).await;
     assert_nothing_dropped(&records);
     let mut keys = BTreeSet::new();
@@ -333,7 +389,6 @@ impl Drop for Folder {
 
 /// The last state of every step.
 pub(crate) fn steps(records: &[Record]) -> BTreeMap<StepRef, StepState> {
-    use incident_response::core::journal::GateFact;
     let mut steps = BTreeMap::new();
     for record in records {
         match &record.body {
