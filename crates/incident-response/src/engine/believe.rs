@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use ir_core::journal::{CarriedOver, Fact};
-use ir_core::{Incident, IncidentId, IncidentState, PlanId, Severity, StepRef, StepState, kernel};
+use ir_core::{Incident, IncidentId, IncidentState, Moment, PlanId, Severity, StepRef, StepState, Timestamp, kernel};
 
 use super::machine::{IncidentRun, Machine};
 
@@ -12,6 +12,21 @@ use super::machine::{IncidentRun, Machine};
 fn plans_so_far(kernel: &kernel::State, id: &IncidentId) -> u32 {
     let number = |plan: &PlanId| plan.as_str().rsplit_once("/p")?.1.parse().ok();
     kernel.plans_of(id).filter_map(|(plan, _)| number(plan)).max().unwrap_or(0)
+}
+
+/// An incident of which nothing is known but its name.
+fn bare(id: &IncidentId, state: IncidentState, onset: Timestamp, now: &Moment) -> IncidentRun {
+    let incident = Incident {
+        id: id.clone(),
+        state,
+        severity: Severity::Low,
+        onset,
+        opened: now.wall,
+        anomalies: Vec::new(),
+        changes: Vec::new(),
+        classification: None,
+    };
+    IncidentRun::new(incident, now.clone())
 }
 
 impl Machine {
@@ -28,26 +43,12 @@ impl Machine {
         self.illegal = None;
         let unknown: Vec<IncidentId> = self.incidents.keys().filter(|id| !open.contains_key(*id)).cloned().collect();
         for id in unknown {
-            self.leave_incident(&id);
+            let members = self.leave_incident(&id);
+            self.await_ongoing(members);
         }
         let Some(now) = self.now.clone() else { return };
         for (id, state) in open {
-            let bare = || {
-                IncidentRun::new(
-                    Incident {
-                        id: id.clone(),
-                        state: *state,
-                        severity: Severity::Low,
-                        onset: now.wall,
-                        opened: now.wall,
-                        anomalies: Vec::new(),
-                        changes: Vec::new(),
-                        classification: None,
-                    },
-                    now.clone(),
-                )
-            };
-            let run = self.incidents.get_or_insert_with(id, bare);
+            let run = self.incidents.get_or_insert_with(id, || bare(id, *state, now.wall, &now));
             Arc::make_mut(&mut run.incident).state = *state;
             let accepted = |plan: &ir_core::Plan| {
                 let digest = plan.digest().ok();
@@ -67,18 +68,9 @@ impl Machine {
         let because = format!("carried over from a journal of {} records", carried.records);
         for open in &carried.incidents {
             let id = &open.incident;
-            let incident = Incident {
-                id: id.clone(),
-                state: IncidentState::Open,
-                severity: Severity::Low,
-                onset: open.onset,
-                opened: now.wall,
-                anomalies: Vec::new(),
-                changes: Vec::new(),
-                classification: None,
-            };
             let plans = plans_so_far(&self.kernel, id);
-            self.incidents.insert(id.clone(), IncidentRun { plans, ..IncidentRun::new(incident, now.clone()) });
+            let run = IncidentRun { plans, ..bare(id, IncidentState::Open, open.onset, &now) };
+            self.incidents.insert(id.clone(), run);
             let (anomalies, onset, because) = (Vec::new(), open.onset, because.clone());
             self.fact(Fact::IncidentOpened { incident: id.clone(), anomalies, onset, because: vec![because.clone()] });
             self.move_incident(id, IncidentState::HandedOver, because);

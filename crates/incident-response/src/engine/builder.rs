@@ -400,8 +400,8 @@ impl Responder {
         let mut replayer = Replayer::believing();
         let gate = Gate::open(&ctx, gate_config, |record| replayer.feed(record)).await?;
         let n_read = replayer.n_records();
-        let Found { machine, memory, owed, doubt } = replayer.finish(gate.state());
-        if let Some(doubt) = &doubt {
+        let Found { machine, memory, owed } = replayer.finish(gate.state());
+        if let Some(doubt) = &machine.doubt {
             tracing::warn!(doubt, "what is open goes to people");
         }
 

@@ -1,7 +1,6 @@
 //! The state of the engine as text: what a checkpoint holds, and how the machine and what stands beside it are found again.
 
-use std::collections::BTreeMap;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use ir_core::journal::{Body, Checkpoint, Event, Record};

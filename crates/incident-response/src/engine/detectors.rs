@@ -70,8 +70,8 @@ enum Work {
 
 #[derive(Debug)]
 enum Answer {
-    /// And how much the detector has left out because of its bounds.
-    Detected(Result<Vec<Anomaly>>, u64),
+    /// What it found, and how much it has left out because of its bounds.
+    Detected(Result<(Vec<Anomaly>, u64)>),
     /// A batch that waited when the quarantine began.
     Skipped,
     Informed,
@@ -233,12 +233,12 @@ impl Detectors {
         lane.outstanding = lane.outstanding.saturating_sub(1);
         lane.busy_since = now;
         match answer {
-            Answer::Detected(Ok(anomalies), beyond_bounds) => {
+            Answer::Detected(Ok((anomalies, beyond_bounds))) => {
                 lane.beyond_bounds = beyond_bounds;
                 lane.succeeded();
                 self.found.entry(n).or_default().extend(anomalies);
             }
-            Answer::Detected(Err(error), _) => lane.failed(&error, now),
+            Answer::Detected(Err(error)) => lane.failed(&error, now),
             Answer::Skipped => lane.lose(),
             Answer::Snapshot(asked, Ok(snapshot)) if asked == self.asked => {
                 lane.snapshot_rest = Rest::default();
@@ -407,8 +407,7 @@ impl Task {
                     // The call itself stands inside, so that a panic before the first await is caught as well.
                     let found = guarded(ctx, name, async { part.detect(ctx, &batch).await }).await;
                     // Only of one that has answered, since a detector that hangs may hold its own locks.
-                    let beyond = if found.is_ok() { part.beyond_bounds() } else { 0 };
-                    Answer::Detected(found, beyond)
+                    Answer::Detected(found.map(|found| (found, part.beyond_bounds())))
                 }
                 Work::Feedback(feedback) => {
                     for one in feedback.iter() {

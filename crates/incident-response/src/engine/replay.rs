@@ -210,11 +210,13 @@ impl Replayer {
         if self.other_words {
             self.machine.kernel = kernel.clone();
         }
-        let doubt = self.truth.and_then(|truth| truth.reconcile(&mut self.machine, kernel));
-        if doubt.is_some() {
+        if let Some(truth) = self.truth {
+            truth.reconcile(&mut self.machine, kernel);
+        }
+        if self.machine.doubt.is_some() {
             self.owed.clear();
         }
-        Found { machine: self.machine, memory: self.memory, owed: self.owed, doubt }
+        Found { machine: self.machine, memory: self.memory, owed: self.owed }
     }
 }
 
@@ -224,8 +226,6 @@ pub(crate) struct Found {
     pub(crate) machine: Machine,
     pub(crate) memory: Memory,
     pub(crate) owed: VecDeque<(Moment, Fact)>,
-    /// Where this version comes to other conclusions than the one that wrote the journal, and what was done about it.
-    pub(crate) doubt: Option<String>,
 }
 
 /// What the records say, beside the kernel's state, and where the machine came to something else.
@@ -259,12 +259,11 @@ impl Truth {
     }
 
     /// Makes the machine believe the records. An incident of which it thinks otherwise goes to a person.
-    fn reconcile(self, machine: &mut Machine, kernel: &kernel::State) -> Option<String> {
-        let (seq, because) = self.doubt?;
+    fn reconcile(self, machine: &mut Machine, kernel: &kernel::State) {
+        let Some((seq, because)) = self.doubt else { return };
         let because =
             format!("from record {seq} on this version comes to other conclusions than are recorded ({because})");
         machine.believe(kernel, &self.open, &because);
-        Some(because)
     }
 }
 

@@ -200,16 +200,11 @@ impl Machine {
 
     /// Both have the same cause, and a person is at work on `into`: they are one incident.
     pub(crate) fn merge(&mut self, id: &IncidentId, into: &IncidentId) {
-        self.stop_thinking(id);
         self.cancel_unsent(id, "it is merged into another incident");
         self.move_incident(id, IncidentState::Closed, format!("it has the same cause as {into}, which a person has"));
-        let Some(ended) = self.incidents.remove(id) else { return };
-        self.timers.stop(&TimerKey::Quiet(id.clone()));
-        self.timers.stop(&TimerKey::Forget(id.clone()));
-        let members = Arc::unwrap_or_clone(ended.incident).anomalies;
+        let members = self.leave_incident(id);
         let ids: Vec<AnomalyId> = members.iter().map(|a| a.id.clone()).collect();
         for anomaly in members {
-            self.homes.remove(&anomaly.id);
             self.await_incident(anomaly);
         }
         let because = "the same cause was found";
@@ -363,23 +358,32 @@ impl Machine {
     pub(crate) fn close(&mut self, id: &IncidentId, because: impl Into<String>) {
         self.draw_lesson(id);
         self.move_incident(id, IncidentState::Closed, because);
-        self.leave_incident(id);
+        let members = self.leave_incident(id);
+        self.await_ongoing(members);
         self.correlate();
     }
 
-    /// Forgets an incident. What goes on of it is pending again.
-    pub(crate) fn leave_incident(&mut self, id: &IncidentId) {
+    /// Forgets an incident, and gives its anomalies.
+    pub(crate) fn leave_incident(&mut self, id: &IncidentId) -> Vec<Anomaly> {
         self.uncorrelated = true;
-        let members = self.incidents.remove(id).map(|run| Arc::unwrap_or_clone(run.incident).anomalies);
-        for anomaly in members.into_iter().flatten() {
+        self.stop_thinking(id);
+        self.timers.stop(&TimerKey::Quiet(id.clone()));
+        self.timers.stop(&TimerKey::Forget(id.clone()));
+        let Some(run) = self.incidents.remove(id) else { return Vec::new() };
+        let members = Arc::unwrap_or_clone(run.incident).anomalies;
+        for anomaly in &members {
             self.homes.remove(&anomaly.id);
+        }
+        members
+    }
+
+    /// What goes on of an incident that was left is pending again.
+    pub(crate) fn await_ongoing(&mut self, members: Vec<Anomaly>) {
+        for anomaly in members {
             if anomaly.phase != Phase::Ended && !self.dismissed.contains_key(&anomaly.id) {
                 self.await_incident(anomaly);
             }
         }
-        self.stop_thinking(id);
-        self.timers.stop(&TimerKey::Quiet(id.clone()));
-        self.timers.stop(&TimerKey::Forget(id.clone()));
     }
 
     /// Why a person's order about an incident cannot be carried out: it is not open, no reason is given, or steps are under way.
